@@ -1,0 +1,333 @@
+"""What the domain needs from outside, as protocols. Adapters live in `chat/adapters/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from chat.events import Kind
+from chat.runs import Feature, Project, Run, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of a log: its number and the event as the UTF-8 JSON that everybody gets."""
+
+    seq: int
+    data: bytes
+
+
+class Clock(Protocol):
+    """Time, passed in."""
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        ...
+
+
+# --- the store: the record that stays ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records in ascending order of `seq`; `has_more` in the direction that was asked for."""
+
+    records: list[Record]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Records of several runs by time; `cursor` is opaque and continues after the last, or None."""
+
+    records: list[Record]
+    cursor: str | None
+
+
+class Store(Protocol):
+    """The database: every event once under (run_id, seq), and the rows of projects, features, runs.
+
+    Any call may raise `errors.Unavailable`. Writes are repeatable: the same call again changes
+    nothing. Implemented by `sqlite_store` and `dynamodb_store`; held by tests/contract.
+    """
+
+    def create_schema(self) -> None:
+        """Create tables and indexes where they are missing."""
+        ...
+
+    def put_events(self, run: Run, records: Sequence[Record]) -> None:
+        """Write events of one run; all are durable when it returns. Writing one again is harmless."""
+        ...
+
+    def last_seq(self, run_id: str) -> int:
+        """The highest stored `seq`, 0 when there is none (consistent read)."""
+        ...
+
+    def event(self, run_id: str, seq: int) -> Record | None:
+        """One event."""
+        ...
+
+    def events(
+        self,
+        run_id: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        kinds: frozenset[Kind] | None = None,
+        sender_id: str | None = None,
+    ) -> Page:
+        """A page of a run's log, ascending.
+
+        With `after`: the first `limit` with seq > after (and < before, if given). Otherwise the last
+        `limit` with seq < before (all, if before is None). Consistent read.
+        """
+        ...
+
+    def feature_events(
+        self, feature_id: str, *, cursor: str | None, limit: int, kinds: frozenset[Kind] | None = None
+    ) -> Slice:
+        """Events of all runs of a feature in order of (at, run_id, seq). Eventually consistent."""
+        ...
+
+    def project_events(
+        self, project_id: str, *, since: str | None, cursor: str | None, limit: int,
+        kinds: frozenset[Kind] | None = None,
+    ) -> Slice:
+        """Events of all runs of a project with `at` >= since, in order of (at, run_id, seq)."""
+        ...
+
+    def put_project(self, project: Project) -> None: ...
+    def project(self, project_id: str) -> Project | None: ...
+    def projects(self) -> list[Project]: ...
+
+    def put_feature(self, feature: Feature) -> None: ...
+    def feature(self, feature_id: str) -> Feature | None: ...
+    def features(self, project_id: str) -> list[Feature]: ...
+
+    def put_run(self, run: Run) -> None:
+        """Create the run's row, or replace it whole."""
+        ...
+
+    def update_run(self, run_id: str, **changes: Any) -> None:
+        """Set named fields of `Run` (as their JSON values). Raises NotFound when there is no such run."""
+        ...
+
+    def run(self, run_id: str) -> Run | None:
+        """Consistent read."""
+        ...
+
+    def runs(
+        self,
+        *,
+        project_id: str | None = None,
+        feature_id: str | None = None,
+        status: RunStatus | None = None,
+        limit: int = 200,
+    ) -> list[Run]:
+        """Runs, newest first; exactly one of the filters is given."""
+        ...
+
+
+# --- the log: the live truth ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event about to be appended, and what else the same atomic step must check and do.
+
+    `head` is the event's JSON object without `seq` and `epoch`; the log adds both. A draft is
+    refused with RunEnded when the run has ended, unless `after_end`.
+    """
+
+    id: str
+    head: bytes
+    kind: Kind
+    idempotency_key: str | None = None
+    digest: str = ""
+    """Of the request's body: the same key with another digest is IdempotencyMismatch."""
+    mode: str | None = None
+    """Set when it is addressed to the agent: it enters the mailbox in state `accepted`."""
+    status: RunStatus | None = None
+    """Move the run there; refused with IllegalMove unless the present status is in `sources`."""
+    sources: frozenset[RunStatus] = frozenset()
+    opens_question: str | None = None
+    """The asker's handle: a second question with the same handle returns the first event."""
+    answers: str | None = None
+    """A question's id: refused with AlreadyAnswered unless it is open or `digest` is the same."""
+    holds: bool | None = None
+    """True holds the mailbox (only orders are leased), False lets it go."""
+    closes: str | None = None
+    """The message whose streamed text this event completes."""
+    after_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append gave: `repeated` when the event had been there before (same key, handle, answer)."""
+
+    record: Record
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MailItem:
+    """Something addressed to the agent, as the mailbox knows it."""
+
+    id: str
+    seq: int
+    kind: Kind
+    mode: str
+    state: str
+    attempt: int
+    version: int
+    event_seq: int
+    """Where its present text stands: its own `seq`, or that of the last edit."""
+    confirmed_seq: int | None = None
+    """The receipt event that says `in_context`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A leased item with its event."""
+
+    item: MailItem
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class OpenText:
+    """A message that is being streamed: its text so far, `units` UTF-16 code units long."""
+
+    message_id: str
+    text: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at `head`: what a reader needs before the events after `head`."""
+
+    epoch: str
+    head: int
+    stored: int
+    status: RunStatus
+    phase: str | None
+    held: bool
+    heartbeat_ms: int
+    items: list[MailItem] = field(default_factory=list)
+    """Everything addressed to the agent that is not in context, cancelled, moved or undelivered."""
+    questions: list[Record] = field(default_factory=list)
+    """The question events that are open."""
+    open_texts: list[OpenText] = field(default_factory=list)
+    step: bytes | None = None
+    """The last step event, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a finish went: `events` were appended, or `unread` stands in the way (and nothing was)."""
+
+    events: list[Record]
+    unread: list[Leased]
+
+
+class Log(Protocol):
+    """A run's log and its mailbox, each call one atomic step. Raises NotFound when the log is not
+    there (never created, or Redis came back empty) and Unavailable when it cannot be reached."""
+
+    def create(self, run_id: str, *, token_sha256: str | None, drafts: Sequence[Draft]) -> list[Appended]:
+        """Make a new log in status `queued` and append to it. The same call again appends nothing."""
+        ...
+
+    def append(self, run_id: str, drafts: Sequence[Draft]) -> list[Appended]:
+        """Append all or, when one is refused, none."""
+        ...
+
+    def wants_drain(self, run_id: str) -> bool:
+        """Whether the last append of this process left a drain to be queued (clears the note)."""
+        ...
+
+    def read(self, run_id: str, *, after: int, limit: int) -> tuple[int, list[Record]]:
+        """Events with seq > after that the stream still holds, and the first seq that it holds."""
+        ...
+
+    def snapshot(self, run_id: str) -> Snapshot: ...
+
+    def token_sha256(self, run_id: str) -> str | None:
+        """The hash of the run's token, None once the run has ended."""
+        ...
+
+    def item(self, run_id: str, item_id: str) -> MailItem | None: ...
+
+    def lease(
+        self, run_id: str, *, holder: str, now_ms: int, lease_ms: int, limit: int, task_end: bool
+    ) -> list[Leased]: ...
+
+    def confirm(self, run_id: str, ids: Sequence[str], draft: Draft) -> dict[str, MailItem]: ...
+
+    def release(self, run_id: str, ids: Sequence[str], *, now_ms: int, reason: str) -> None: ...
+
+    def expire(self, run_id: str, *, now_ms: int) -> int: ...
+
+    def forward(self, run_id: str) -> list[str]: ...
+
+    def edit(self, run_id: str, item_id: str, version: int, draft: Draft) -> Appended: ...
+
+    def cancel(self, run_id: str, item_id: str, version: int | None, draft: Draft) -> Appended: ...
+
+    def finish(self, run_id: str, drafts: Sequence[Draft], *, barrier: bool) -> Finish: ...
+
+    def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Snapshot: ...
+
+    def delta(self, run_id: str, message_id: str, *, offset: int, units: int, text: str) -> int:
+        """Add streamed text at an absolute offset; returns the length that stands, in UTF-16 units."""
+        ...
+
+    def mark_stored(self, run_id: str, upto: int) -> None: ...
+
+    def trim(self, run_id: str, *, keep: int) -> None: ...
+
+    def active(self) -> list[str]:
+        """Runs that have a log which is not wholly stored and ended."""
+        ...
+
+    def whisper(self, channel: str, frame: Mapping[str, Any]) -> None:
+        """Publish something that is not kept: typing, read marks, a hint that runs changed."""
+        ...
+
+
+# --- what runs the agents ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """What the runtime knows of a process or task."""
+
+    running: bool
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class Runtime(Protocol):
+    """Where agents run: local processes, or ECS."""
+
+    def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> str:
+        """Start the run's command and return its handle. The same run again returns the same handle."""
+        ...
+
+    def stop(self, handle: str, *, grace_s: float) -> None:
+        """Ask it to end (SIGTERM), and end it after the grace."""
+        ...
+
+    def describe(self, handles: Sequence[str]) -> dict[str, Alive]:
+        """The state of each handle."""
+        ...
+
+
+class Tasks(Protocol):
+    """Work that is done by a worker, by name; returns at once and is allowed to be lost."""
+
+    def enqueue(self, name: str, *args: str) -> None: ...

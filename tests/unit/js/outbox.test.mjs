@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Outbox } from "../../../web/static/js/outbox.js";
+import { Problem } from "../../../web/static/js/problem.js";
+import { Drafts } from "../../../web/static/js/store/drafts.js";
+import { ReadMarks } from "../../../web/static/js/store/read-marks.js";
+import { SafeStorage } from "../../../web/static/js/store/safe-storage.js";
+
+/** Storage as a browser has it, kept over a "reload". */
+class Disk {
+  constructor() {
+    this.map = new Map();
+  }
+  get length() {
+    return this.map.size;
+  }
+  key(i) {
+    return [...this.map.keys()][i] ?? null;
+  }
+  getItem(key) {
+    return this.map.get(key) ?? null;
+  }
+  setItem(key, value) {
+    this.map.set(key, value);
+  }
+  removeItem(key) {
+    this.map.delete(key);
+  }
+}
+
+const reply = { event: { id: "m1", seq: 1 } };
+
+test("an entry that could not be sent survives a reload and is sent with the same key", async () => {
+  const disk = new Disk();
+  const keys = [];
+  const away = new Outbox({ storage: new SafeStorage(disk), post: async (_run, _body, key) => { keys.push(key); throw new TypeError("offline"); } });
+  const entry = away.add("run_1", { text: "hello" });
+  const problem = await away.deliver(entry.key);
+  assert.equal(problem.isTemporary, true);
+  assert.equal(away.of("run_1")[0].state, "failed");
+
+  const sent = [];
+  const back = new Outbox({ storage: new SafeStorage(disk), post: async (_run, body, key) => { keys.push(key); sent.push(body.text); return reply; } });
+  assert.equal(back.of("run_1").length, 1);
+  await back.retryAll();
+  assert.deepEqual(sent, ["hello"]);
+  assert.equal(keys[0], keys[1]);
+  assert.equal(back.of("run_1").length, 0);
+  assert.equal(disk.length, 0);
+});
+
+test("a refusal that will stay one is not sent again by itself", async () => {
+  let calls = 0;
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { calls++; throw new Problem({ status: 409, code: "run_ended" }); } });
+  const { key } = outbox.add("run_1", { text: "late" });
+  await outbox.deliver(key);
+  await outbox.retryAll();
+  assert.equal(calls, 1);
+  assert.equal(outbox.of("run_1")[0].code, "run_ended");
+});
+
+test("an entry under way is not sent twice", async () => {
+  let calls = 0;
+  let finish;
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: () => { calls++; return new Promise((resolve) => { finish = resolve; }); } });
+  const { key } = outbox.add("run_1", { text: "once" });
+  const first = outbox.deliver(key);
+  await outbox.deliver(key);
+  finish(reply);
+  await first;
+  assert.equal(calls, 1);
+});
+
+test("an entry that was deleted while it failed does not come back", async () => {
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { outbox.remove(entry.key); throw new TypeError("offline"); } });
+  const entry = outbox.add("run_1", { text: "gone" });
+  await outbox.deliver(entry.key);
+  assert.equal(outbox.of("run_1").length, 0);
+});
+
+test("without storage everything works on in memory", () => {
+  const storage = new SafeStorage(null);
+  storage.write("a", { b: 1 });
+  assert.deepEqual(storage.read("a"), { b: 1 });
+  assert.deepEqual(storage.keys("a"), ["a"]);
+  storage.remove("a");
+  assert.equal(storage.read("a"), null);
+});
+
+test("a draft is kept per run and an empty one leaves nothing behind", () => {
+  const disk = new Disk();
+  const drafts = new Drafts(new SafeStorage(disk));
+  drafts.set("run_1", { text: "half a", mode: "steer", anchor: null, key: null });
+  assert.equal(new Drafts(new SafeStorage(disk)).get("run_1").text, "half a");
+  assert.equal(drafts.get("run_2").text, "");
+  drafts.set("run_1", { text: "", mode: "steer", anchor: null, key: null });
+  assert.equal(disk.length, 0);
+});
+
+test("a read mark only moves forward", () => {
+  const marks = new ReadMarks(new SafeStorage(new Disk()));
+  assert.equal(marks.get("run_1"), null);
+  assert.equal(marks.set("run_1", 7), true);
+  assert.equal(marks.set("run_1", 5), false);
+  assert.equal(marks.get("run_1"), 7);
+});

@@ -1,0 +1,99 @@
+/** @import {SafeStorage} from "./store/safe-storage.js" */
+/** @import {Event} from "./types.js" */
+import { newKey } from "./keys.js";
+import { Problem } from "./problem.js";
+
+const PREFIX = "omakase:outbox:";
+
+/**
+ * @typedef {{key: string, runId: string, body: {text: string, mode?: any, reply_to?: string, anchor?: any}, at: string,
+ *   state: "sending"|"failed", code: string|null, detail: string|null, isTemporary: boolean}} Entry
+ */
+
+/**
+ * What somebody has sent and the server has not yet taken. It survives a reload; each entry keeps its
+ * idempotency key, so a retry after an answer that got lost is the same message, never a second one.
+ */
+export class Outbox {
+  /**
+   * @param {{storage: SafeStorage, post: (runId: string, body: any, key: string) => Promise<{event: Event}>,
+   *   now?: () => Date, onChange?: (runId: string) => void, onSent?: (runId: string, key: string, event: Event) => void}} options
+   */
+  constructor({ storage, post, now = () => new Date(), onChange = () => {}, onSent = () => {} }) {
+    this.storage = storage;
+    this.post = post;
+    this.now = now;
+    this.onChange = onChange;
+    this.onSent = onSent;
+    /** @type {Map<string, Entry>} */
+    this.entries = new Map();
+    /** @type {Set<string>} keys under way */
+    this.underWay = new Set();
+    for (const name of storage.keys(PREFIX)) {
+      const entry = storage.read(name);
+      if (entry?.key && entry.runId && entry.body?.text) this.entries.set(entry.key, entry);
+    }
+  }
+
+  /** @param {string} runId @returns {Entry[]} oldest first */
+  of(runId) {
+    return [...this.entries.values()].filter((entry) => entry.runId === runId).sort((a, b) => (a.at < b.at ? -1 : 1));
+  }
+
+  /** @param {string} runId @param {Entry["body"]} body @returns {Entry} */
+  add(runId, body) {
+    /** @type {Entry} */
+    const entry = { key: newKey(), runId, body, at: this.now().toISOString(), state: "sending", code: null, detail: null, isTemporary: false };
+    this.entries.set(entry.key, entry);
+    this.keep(entry);
+    return entry;
+  }
+
+  /** Send it, or send it again with the same key. @param {string} key @returns {Promise<Problem|null>} null: taken */
+  async deliver(key) {
+    const entry = this.entries.get(key);
+    if (!entry || this.underWay.has(key)) return null;
+    this.underWay.add(key);
+    this.keep({ ...entry, state: "sending" });
+    try {
+      const { event } = await this.post(entry.runId, entry.body, key);
+      this.remove(key);
+      this.onSent(entry.runId, key, event);
+      return null;
+    } catch (error) {
+      const problem = Problem.from(error);
+      if (this.entries.has(key)) {
+        this.keep({ ...entry, state: "failed", code: problem.code, detail: problem.message, isTemporary: problem.isTemporary });
+      }
+      return problem;
+    } finally {
+      this.underWay.delete(key);
+    }
+  }
+
+  /** The server can be reached again: send what did not get through, in order. */
+  async retryAll() {
+    const waiting = [...this.entries.values()].filter((entry) => entry.state === "sending" || entry.isTemporary);
+    for (const entry of waiting.sort((a, b) => (a.at < b.at ? -1 : 1))) await this.deliver(entry.key);
+  }
+
+  /** @param {string} key */
+  remove(key) {
+    const entry = this.entries.get(key);
+    if (!entry) return;
+    this.entries.delete(key);
+    this.storage.remove(PREFIX + key);
+    this.onChange(entry.runId);
+  }
+
+  clear() {
+    for (const key of [...this.entries.keys()]) this.remove(key);
+  }
+
+  /** @param {Entry} entry */
+  keep(entry) {
+    this.entries.set(entry.key, entry);
+    this.storage.write(PREFIX + entry.key, entry);
+    this.onChange(entry.runId);
+  }
+}

@@ -145,7 +145,7 @@ class Settings(BaseModel):
     idempotency_ttl_s: int = Field(default=86_400, ge=1, le=2_592_000)
 
     # the rest
-    agent: Literal["demo", "claude"] = "demo"
+    agent: Literal["demo", "claude", "none"] = "demo"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

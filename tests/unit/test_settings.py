@@ -48,7 +48,7 @@ def test_what_is_not_ours_is_not_read(environ: dict[str, str]):
         ("PORT", "70000", "PORT takes a whole number of at most 65535, not '70000'."),
         ("LEASE_MS", "0", "LEASE_MS takes a whole number of at least 100, not '0'."),
         ("RUNTIME", "k8s", "RUNTIME takes 'local' or 'ecs', not 'k8s'."),
-        ("AGENT", "gpt", "AGENT takes 'demo' or 'claude', not 'gpt'."),
+        ("AGENT", "gpt", "AGENT takes 'demo', 'claude' or 'none', not 'gpt'."),
         ("DATABASE", "postgres://x/y", "DATABASE takes sqlite:///PATH or dynamodb://"),
         ("DATABASE", "dynamodb://?prefx=a", "DATABASE takes sqlite:///PATH or dynamodb://"),
         ("REDIS_URL", "http://x", "REDIS_URL takes redis://HOST:PORT/0"),

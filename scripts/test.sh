@@ -1,0 +1,35 @@
+#!/bin/sh
+# Every test, from nothing. What a test needs and this machine lacks is installed where that is
+# possible and named where it is not: such tests skip on a laptop and fail in CI (CI=1).
+set -u
+cd "$(dirname "$0")/.."
+scripts/setup.sh dev || exit
+failed=0
+
+has_browser() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome
+}
+if ! has_browser >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing Chromium for the browser tests (apt-get install chromium) ..."
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null ||
+            echo "apt-get could not install chromium: install it by hand." >&2
+    else
+        echo "No Chromium here: the browser tests need it (as root: apt-get install chromium)." >&2
+    fi
+fi
+
+if [ -d tests/unit/js ]; then
+    if command -v node >/dev/null; then
+        # the dot reporter: pytest's summary is to be the last thing on the screen
+        node --test --test-reporter=dot 'tests/unit/js/' || failed=1
+    else
+        echo "No Node here: tests/unit/js is not run (apt-get install nodejs npm)." >&2
+        [ -n "${CI:-}" ] && failed=1
+    fi
+fi
+
+# loadgroup: tests marked with the same xdist_group share one process and its servers
+.venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@" || failed=1
+[ $failed = 0 ] || { echo "make test failed" >&2; exit 1; }

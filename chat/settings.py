@@ -117,6 +117,7 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=1, le=65_535)
     flower_port: int = Field(default=5555, ge=1, le=65_535)
     public_url: Annotated[str, BeforeValidator(_url)]
+    agent_url: Annotated[str, BeforeValidator(_url)]
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)]
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     web_workers: int = Field(default=2, ge=1, le=64)
@@ -220,6 +221,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values.setdefault("broker_url", redis_url)
     values.setdefault("database", f"sqlite:///{quote(str(state_dir / 'omakase.db'))}")
     values.setdefault("public_url", _host_and_scheme(host, port))
+    values.setdefault("agent_url", values["public_url"])
     values.setdefault("allowed_origins", _default_origins(values["public_url"]))
     values["local_sign_in"] = local_sign_in
     values["state_dir"] = state_dir

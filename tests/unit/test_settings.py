@@ -23,6 +23,7 @@ def test_an_empty_environment_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.sqlite_path == tmp_path / ".omakase" / "omakase.db"
     assert settings.broker_url == settings.redis_url
     assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.agent_url == settings.public_url
     assert settings.allowed_origins == ("http://localhost:8000", "http://127.0.0.1:8000")
     assert settings.local_sign_in
     assert settings.dynamodb is None

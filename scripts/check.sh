@@ -16,7 +16,7 @@ check() {
 check ruff $bin/ruff check --quiet .
 check format $bin/ruff format --quiet --check --diff .
 check mypy $bin/mypy --no-error-summary
-check imports $bin/lint-imports --no-timings
+check imports $bin/lint-imports
 check hashes $bin/python scripts/hashes.py
 check audit $bin/python scripts/audit.py
 

@@ -118,7 +118,7 @@ def is_ready(address: str) -> bool:
     """Whether /readyz answers 200."""
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=2) as answer:  # noqa: S310 - ours
-            return bool(answer.status == 200)  # noqa: PLR2004
+            return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 

@@ -227,7 +227,7 @@ def start(
             server.wait_ready()
         except Unavailable:
             # Between the choice and the bind somebody else may have taken a port nobody asked for.
-            if port is not None or chance == 2:  # noqa: PLR2004 - the third and last chance
+            if port is not None or chance == 2:
                 raise
         else:
             return server

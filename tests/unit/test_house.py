@@ -178,6 +178,24 @@ def test_agent_hooks_are_python_3_9_and_import_the_standard_library_alone(path: 
     assert imported(tree) <= sys.stdlib_module_names | {"agent_hooks"}
 
 
+def test_agent_hooks_are_imported_by_a_real_python_3_9():
+    old = shutil.which("python3.9")
+    if old is None or subprocess.run([old, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip("no Python 3.9 here")
+    modules = [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for path in HOOKS
+        if path.name not in {"__init__.py", "__main__.py"}
+    ]
+    imports = "\n".join(f"import {module}" for module in modules)
+
+    result = subprocess.run(
+        [old, "-W", "error", "-c", imports], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
 # --- what others made -----------------------------------------------------------------------------
 
 

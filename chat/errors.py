@@ -1,21 +1,22 @@
 """Every refusal the domain can give, translated once, at the edge.
 
-    ChatError
-    ├── Invalid            422  the words of the request cannot be accepted
-    │   └── IdempotencyMismatch  422  the key was used before with another body
-    ├── Unauthenticated    401  no credential, or one that is not valid any more
-    ├── Forbidden          403  the principal is known and may not do this
-    ├── NotFound           404  not there, or not yours: the same answer for both
-    ├── Conflict           409  the thing is in a state that does not allow it
-    │   ├── RunEnded             the run takes no more messages
-    │   ├── IllegalMove          the run cannot go from its status to that one
-    │   ├── MailboxNotEmpty      finish was asked for while something is unread
-    │   ├── AlreadyTaken         an edit or cancel of a message the agent has
-    │   └── AlreadyAnswered      another answer stands
-    ├── StaleVersion       412  If-Match names another version
-    ├── TooLarge           413  larger than the limit named in the detail
-    ├── TooMany            429  a rate or a budget is spent
-    └── Unavailable        503  the log or the store cannot be reached; try again
+ChatError
+├── Invalid            422  the words of the request cannot be accepted
+│   └── IdempotencyMismatch  422  the key was used before with another body
+├── Unauthenticated    401  no credential, or one that is not valid any more
+│   └── TokenRevoked         the run has ended, and its token with it
+├── Forbidden          403  the principal is known and may not do this
+├── NotFound           404  not there, or not yours: the same answer for both
+├── Conflict           409  the thing is in a state that does not allow it
+│   ├── RunEnded             the run takes no more messages
+│   ├── IllegalMove          the run cannot go from its status to that one
+│   ├── MailboxNotEmpty      finish was asked for while something is unread
+│   ├── AlreadyTaken         an edit or cancel of a message the agent has
+│   └── AlreadyAnswered      another answer stands
+├── StaleVersion       412  If-Match names another version
+├── TooLarge           413  larger than the limit named in the detail
+├── TooMany            429  a rate or a budget is spent
+└── Unavailable        503  the log or the store cannot be reached; try again
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ class Unauthenticated(ChatError):
     title = "Sign in first"
     status = 401
     close_code = 4401
+
+
+class TokenRevoked(Unauthenticated):
+    code = "run_ended"
+    title = "The run has ended"
 
 
 class Forbidden(ChatError):

@@ -15,7 +15,9 @@ _ID: Final = re.compile(ID_PATTERN)
 def new_id(prefix: str) -> str:
     """A fresh identifier, for example `run_01k9…`: 48 bits of milliseconds, 80 random bits."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
-    return prefix + "_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return (
+        prefix + "_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    )
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -87,13 +87,23 @@ class Store(Protocol):
         ...
 
     def feature_events(
-        self, feature_id: str, *, cursor: str | None, limit: int, kinds: frozenset[Kind] | None = None
+        self,
+        feature_id: str,
+        *,
+        cursor: str | None,
+        limit: int,
+        kinds: frozenset[Kind] | None = None,
     ) -> Slice:
         """Events of all runs of a feature in order of (at, run_id, seq). Eventually consistent."""
         ...
 
     def project_events(
-        self, project_id: str, *, since: str | None, cursor: str | None, limit: int,
+        self,
+        project_id: str,
+        *,
+        since: str | None,
+        cursor: str | None,
+        limit: int,
         kinds: frozenset[Kind] | None = None,
     ) -> Slice:
         """Events of all runs of a project with `at` >= since, in order of (at, run_id, seq)."""
@@ -161,6 +171,11 @@ class Draft:
     """True holds the mailbox (only orders are leased), False lets it go."""
     closes: str | None = None
     """The message whose streamed text this event completes."""
+    phase: str | None = None
+    last_line: str | None = None
+    """An agent's words, shortened for its card."""
+    stop_at_ms: int | None = None
+    """Somebody asked the run to stop, then."""
     after_end: bool = False
 
 
@@ -222,8 +237,8 @@ class Snapshot:
     questions: list[Record] = field(default_factory=list)
     """The question events that are open."""
     open_texts: list[OpenText] = field(default_factory=list)
-    step: bytes | None = None
-    """The last step event, as JSON."""
+    step: Record | None = None
+    """The last step event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,64 +249,206 @@ class Finish:
     unread: list[Leased]
 
 
-class Log(Protocol):
-    """A run's log and its mailbox, each call one atomic step. Raises NotFound when the log is not
-    there (never created, or Redis came back empty) and Unavailable when it cannot be reached."""
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A run in one line, for the cards: `asks` open questions, `last_line` the agent's last words."""
 
-    def create(self, run_id: str, *, token_sha256: str | None, drafts: Sequence[Draft]) -> list[Appended]:
-        """Make a new log in status `queued` and append to it. The same call again appends nothing."""
+    status: RunStatus
+    phase: str | None
+    head: int
+    stored: int
+    held: bool
+    heartbeat_ms: int
+    asks: int
+    last_line: str | None
+    step: Record | None
+    stop_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat is told: the run's status, whether its mailbox is held, and what waits there."""
+
+    status: RunStatus
+    held: bool
+    pending: int
+    phase: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseResult:
+    """What a lease gave, and how the run stands."""
+
+    leased: list[Leased]
+    status: RunStatus
+    held: bool
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionState:
+    """A question's event, and its answer's (or cancellation's) once there is one."""
+
+    question: Record
+    answer: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a log is rebuilt from: the store's events folded to the state they leave behind."""
+
+    records: Sequence[Record]
+    status: RunStatus
+    phase: str | None
+    held: bool
+    items: Sequence[MailItem]
+    open_questions: Mapping[str, tuple[int, str]]
+    """Question id to (seq, handle)."""
+    closed_questions: Mapping[str, tuple[int, str, int, str]]
+    """Question id to (seq, handle, answer's seq, answer's digest)."""
+    token_sha256: str | None
+    step_seq: int | None
+    last_line: str | None
+
+
+class Log(Protocol):
+    """A run's log and its mailbox, each call one atomic step.
+
+    A log that Redis has lost is rebuilt from the store on the first call that misses it, with a new
+    epoch. Any call raises NotFound when there never was such a run and Unavailable when it cannot be reached; in that case it may or may not have happened, and
+    the same idempotency key makes the repeat safe. A `Record` whose `data` is empty has been
+    trimmed: the store has it. Drafts for receipts carry the mark `"@ids"` where the log writes
+    the ids that it really concerns.
+    """
+
+    def create(
+        self, run_id: str, *, token_sha256: str, drafts: Sequence[Draft], now_ms: int
+    ) -> bool:
+        """Make a new log in status `queued` and append to it; False when it was there already."""
         ...
 
     def append(self, run_id: str, drafts: Sequence[Draft]) -> list[Appended]:
         """Append all or, when one is refused, none."""
         ...
 
-    def wants_drain(self, run_id: str) -> bool:
-        """Whether the last append of this process left a drain to be queued (clears the note)."""
+    def read(self, run_id: str, *, after: int, limit: int) -> list[Record]:
+        """Events with seq > after that the stream still holds, ascending; may begin later than after + 1."""
         ...
 
-    def read(self, run_id: str, *, after: int, limit: int) -> tuple[int, list[Record]]:
-        """Events with seq > after that the stream still holds, and the first seq that it holds."""
+    def snapshot(self, run_id: str) -> Snapshot:
+        """The run at its head."""
         ...
 
-    def snapshot(self, run_id: str) -> Snapshot: ...
+    def brief(self, run_ids: Sequence[str]) -> dict[str, Brief]:
+        """Many runs in one round trip; those without a log are left out."""
+        ...
 
     def token_sha256(self, run_id: str) -> str | None:
         """The hash of the run's token, None once the run has ended."""
         ...
 
-    def item(self, run_id: str, item_id: str) -> MailItem | None: ...
+    def item(self, run_id: str, item_id: str) -> MailItem | None:
+        """Something addressed to the agent."""
+        ...
+
+    def question(
+        self, run_id: str, *, question_id: str | None = None, handle: str | None = None
+    ) -> QuestionState:
+        """By id or by the asker's handle. Raises NotFound."""
+        ...
 
     def lease(
-        self, run_id: str, *, holder: str, now_ms: int, lease_ms: int, limit: int, task_end: bool
-    ) -> list[Leased]: ...
+        self,
+        run_id: str,
+        *,
+        holder: str,
+        now_ms: int,
+        lease_ms: int,
+        limit: int,
+        task_end: bool,
+        given_back: Draft,
+        receipt: Draft,
+    ) -> LeaseResult:
+        """Hand out what is stored, in order. Leases past their deadline or of another holder come again.
 
-    def confirm(self, run_id: str, ids: Sequence[str], draft: Draft) -> dict[str, MailItem]: ...
+        `task_end` also hands out mode `queue`; a held mailbox hands out orders only. `receipt`
+        carries the mark `"@attempt"`.
+        """
+        ...
 
-    def release(self, run_id: str, ids: Sequence[str], *, now_ms: int, reason: str) -> None: ...
+    def confirm(self, run_id: str, ids: Sequence[str], receipt: Draft) -> dict[str, MailItem]:
+        """Write `in_context` for those that can still come there; returns how each one stands."""
+        ...
 
-    def expire(self, run_id: str, *, now_ms: int) -> int: ...
+    def release(
+        self, run_id: str, ids: Sequence[str], *, holder: str, given_back: Draft
+    ) -> list[str]:
+        """Give the holder's leases back (all of them when `ids` is empty)."""
+        ...
 
-    def forward(self, run_id: str) -> list[str]: ...
+    def expire(self, run_id: str, *, now_ms: int, given_back: Draft) -> list[str]:
+        """Give back the leases past their deadline."""
+        ...
 
-    def edit(self, run_id: str, item_id: str, version: int, draft: Draft) -> Appended: ...
+    def forward(self, run_id: str, receipt: Draft) -> list[str]:
+        """Let what is stored be leased; returns the ids that came to `stored`."""
+        ...
 
-    def cancel(self, run_id: str, item_id: str, version: int | None, draft: Draft) -> Appended: ...
+    def edit(self, run_id: str, item_id: str, *, version: int, mode: str, draft: Draft) -> Appended:
+        """Replace what is not taken yet. Raises AlreadyTaken, StaleVersion, NotFound."""
+        ...
 
-    def finish(self, run_id: str, drafts: Sequence[Draft], *, barrier: bool) -> Finish: ...
+    def cancel(self, run_id: str, item_id: str, *, version: int | None, receipt: Draft) -> Appended:
+        """Take back what is not taken yet. Raises as `edit`."""
+        ...
 
-    def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Snapshot: ...
+    def mark_moved(self, run_id: str, item_id: str, receipt: Draft) -> bool:
+        """Write `moved` for something undelivered; False when it was no longer that."""
+        ...
+
+    def finish(
+        self,
+        run_id: str,
+        drafts: Sequence[Draft],
+        *,
+        barrier: bool,
+        holder: str,
+        now_ms: int,
+        lease_ms: int,
+        given_back: Draft,
+        leased: Draft,
+        undelivered: Draft,
+        cancelled: Draft,
+    ) -> Finish:
+        """End the run by `drafts`; with `barrier` only when nothing addressed to it is unread."""
+        ...
+
+    def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Beat:
+        """Note that the agent's side lives, and renew the holder's leases."""
+        ...
 
     def delta(self, run_id: str, message_id: str, *, offset: int, units: int, text: str) -> int:
         """Add streamed text at an absolute offset; returns the length that stands, in UTF-16 units."""
         ...
 
-    def mark_stored(self, run_id: str, upto: int) -> None: ...
+    def mark_stored(self, run_id: str, upto: int) -> None:
+        """Move the stored cursor forward."""
+        ...
 
-    def trim(self, run_id: str, *, keep: int) -> None: ...
+    def drain_ends(self, run_id: str) -> None:
+        """Say that no drain is queued or under way: the next append queues one."""
+        ...
+
+    def trim(self, run_id: str, *, keep: int) -> None:
+        """Drop from the stream what is stored, but for the last `keep` events."""
+        ...
 
     def active(self) -> list[str]:
-        """Runs that have a log which is not wholly stored and ended."""
+        """Runs whose log is not yet ended and wholly stored."""
+        ...
+
+    def retire(self, run_id: str) -> None:
+        """Take a run that is ended and stored out of `active`, and let its keys go in some days."""
         ...
 
     def whisper(self, channel: str, frame: Mapping[str, Any]) -> None:

@@ -278,23 +278,21 @@ class DynamoStore:
         fields = json_changes(changes)
         if "created_at" in fields:
             fields["created_key"] = created_key(fields["created_at"], run_id)
+        if not fields:
+            if self.run(run_id) is None:
+                raise NotFound("There is no run with that id.")
+            return
         names = {f"#{number}": name for number, name in enumerate(fields)}
-        request: dict[str, Any] = {}
-        if fields:
-            request = {
-                "UpdateExpression": "SET " + ", ".join(f"{mark} = :{mark[1:]}" for mark in names),
-                "ExpressionAttributeNames": names,
-                "ExpressionAttributeValues": values_of(
-                    {f":{mark[1:]}": fields[name] for mark, name in names.items()}
-                ),
-            }
+        values = {f":{number}": value for number, value in enumerate(fields.values())}
         try:
             with reaching():
                 self._client.update_item(
                     TableName=self._prefix + RUNS,
                     Key={"run_id": {"S": run_id}},
                     ConditionExpression="attribute_exists(run_id)",
-                    **request,
+                    UpdateExpression="SET " + ", ".join(f"{mark} = :{mark[1:]}" for mark in names),
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=values_of(values),
                 )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":

@@ -141,10 +141,9 @@ def _complete(client: DynamoDBClient, prefix: str, table: _Table, deadline: floa
                 AttributeDefinitions=_attributes(table),
                 GlobalSecondaryIndexUpdates=[{"Create": _index(table, missing[0])}],
             )
-        elif time.monotonic() > deadline:
-            raise Unavailable(f"The table {name} did not become active.")
-        else:
-            time.sleep(_POLL_S)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"The table {name} and its indexes did not become active.")
+        time.sleep(_POLL_S)
 
 
 def _active(description: TableDescriptionTypeDef) -> bool:

@@ -47,8 +47,9 @@ _PUT_RUN: Final = """
 class SqliteStore:
     """`Store` in the file at `path`; its folder must exist. Any thread and process may use it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_s: float = BUSY_S) -> None:
         self._path = path
+        self._busy_s = busy_s
         self._idle: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
 
@@ -57,7 +58,7 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         # A connection is used by one thread at a time, though not always by the same one.
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -101,7 +102,7 @@ class SqliteStore:
 
     def create_schema(self) -> None:
         """Create or migrate the tables; several processes may call it at once."""
-        deadline = time.monotonic() + BUSY_S
+        deadline = time.monotonic() + self._busy_s
         while True:
             with self._connection() as connection:
                 try:

@@ -1,0 +1,422 @@
+-- A run's log and its mailbox: every call is one atomic step on the keys of one run.
+--
+-- All keys of a run share the hash tag {run_id}, so they live in one slot of a Redis Cluster.
+--   KEYS[1] log        stream  id "<seq>-0", field e = the event's JSON          trimmed when stored and old
+--   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at
+--   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq}
+--   KEYS[4] pending    zset    item id, score = seq: accepted, stored or leased
+--   KEYS[5] leases     zset    item id, score = deadline in ms
+--   KEYS[6] questions  hash    q:<id> -> JSON {seq,state,answer_seq,digest}; h:<handle> -> id
+--   KEYS[7] open       hash    <id> -> "<units>|<chunks>"; <id>:<n> -> chunk; c:<id> -> closed     gone at the end
+--   KEYS[8] drain      string  set while a drain is queued (10 s)
+--   KEYS[9…] key       string  one per idempotency key: "<digest>|<seq>"                        24 h
+--   channel            every event as it stands in the stream; unnumbered frames start with {"type":
+--
+-- All of them are dropped some days after a run has ended and is stored; the store then gives them back.
+--
+-- ARGV[1] command, ARGV[2] channel, then the command's own. The first element of a reply says how it went.
+
+local LOG, META, ITEMS, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local LEASES, QUESTIONS, OPEN, DRAIN = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local command, CHANNEL = ARGV[1], ARGV[2]
+local DRAIN_MS = 10000
+local ENDED = {completed = true, failed = true, stopped = true}
+
+local wrote = false
+local epoch = redis.call('HGET', META, 'epoch')
+
+local function put(head)
+  local seq = redis.call('HINCRBY', META, 'head', 1)
+  local json = '{"seq":' .. seq .. ',"epoch":"' .. epoch .. '",' .. string.sub(head, 2)
+  redis.call('XADD', LOG, seq .. '-0', 'e', json)
+  redis.call('PUBLISH', CHANNEL, json)
+  wrote = true
+  return seq, json
+end
+
+local function event(seq)
+  local found = redis.call('XRANGE', LOG, seq .. '-0', seq .. '-0')
+  return found[1] and found[1][2][2] or ''
+end
+
+local function fill(head, mark, value)
+  local at = string.find(head, mark, 1, true)
+  return string.sub(head, 1, at - 1) .. value .. string.sub(head, at + #mark)
+end
+
+local function with_ids(head, ids)
+  return fill(head, '"@ids"', cjson.encode(ids))
+end
+
+local function item_of(id)
+  local json = redis.call('HGET', ITEMS, id)
+  return json and cjson.decode(json) or nil
+end
+
+local function keep(id, item)
+  redis.call('HSET', ITEMS, id, cjson.encode(item))
+end
+
+local function wake()
+  if wrote and redis.call('SET', DRAIN, '1', 'NX', 'PX', DRAIN_MS) then return 1 end
+  return 0
+end
+
+-- Why an append is refused, or nil. `status` is where the run will be when its turn comes.
+local function refusal(op, status, index)
+  if ENDED[status] and not op.after_end then return {'ENDED', status} end
+  if op.status then
+    local allowed = false
+    for _, source in ipairs(op.sources) do allowed = allowed or source == status end
+    if not allowed then return {'MOVE', status, index} end
+  end
+  if op.answers then
+    local json = redis.call('HGET', QUESTIONS, 'q:' .. op.answers)
+    if not json then return {'NO_QUESTION', op.answers} end
+    local question = cjson.decode(json)
+    if question.state ~= 'open' then
+      return {'ANSWERED', question.answer_seq, event(question.answer_seq)}
+    end
+  end
+  return nil
+end
+
+-- An earlier append that this one repeats: {seq, json, 1}, or a refusal, or nil.
+local function earlier(op)
+  if op.key then
+    local kept = redis.call('GET', KEYS[op.key])
+    if kept then
+      local bar = string.find(kept, '|', 1, true)
+      if string.sub(kept, 1, bar - 1) ~= op.digest then return nil, {'MISMATCH', op.id} end
+      local seq = tonumber(string.sub(kept, bar + 1))
+      return {seq, event(seq), 1}
+    end
+  end
+  if op.opens then
+    local id = redis.call('HGET', QUESTIONS, 'h:' .. op.opens)
+    if id then
+      local question = cjson.decode(redis.call('HGET', QUESTIONS, 'q:' .. id))
+      return {question.seq, event(question.seq), 1}
+    end
+  end
+  if op.answers then
+    local json = redis.call('HGET', QUESTIONS, 'q:' .. op.answers)
+    if json then
+      local question = cjson.decode(json)
+      if question.state ~= 'open' and question.digest == op.digest then
+        return {question.answer_seq, event(question.answer_seq), 1}
+      end
+    end
+  end
+  return nil
+end
+
+local function close_text(id)
+  local kept = redis.call('HGET', OPEN, id)
+  if kept then
+    local chunks = tonumber(string.sub(kept, string.find(kept, '|', 1, true) + 1))
+    for n = 1, chunks do redis.call('HDEL', OPEN, id .. ':' .. n) end
+    redis.call('HDEL', OPEN, id)
+  end
+  redis.call('HSET', OPEN, 'c:' .. id, '1')
+end
+
+local function apply(op, head)
+  local seq, json = put(head)
+  if op.key then redis.call('SET', KEYS[op.key], op.digest .. '|' .. seq, 'EX', op.key_ttl_s) end
+  if op.mode then
+    keep(op.id, {seq = seq, kind = op.kind, mode = op.mode, state = 'accepted', attempt = 0,
+                 version = 1, event_seq = seq})
+    redis.call('ZADD', PENDING, seq, op.id)
+  end
+  if op.status then
+    redis.call('HSET', META, 'status', op.status, 'phase', op.phase or '')
+  end
+  if op.stop_at then redis.call('HSET', META, 'stop_at', op.stop_at) end
+  if op.holds ~= nil then redis.call('HSET', META, 'held', op.holds and '1' or '0') end
+  if op.opens then
+    redis.call('HSET', QUESTIONS, 'q:' .. op.id, cjson.encode({seq = seq, state = 'open'}),
+               'h:' .. op.opens, op.id)
+    redis.call('HINCRBY', META, 'asks', 1)
+  end
+  if op.answers then
+    local question = cjson.decode(redis.call('HGET', QUESTIONS, 'q:' .. op.answers))
+    question.state, question.answer_seq, question.digest = 'answered', seq, op.digest
+    redis.call('HSET', QUESTIONS, 'q:' .. op.answers, cjson.encode(question))
+    redis.call('HINCRBY', META, 'asks', -1)
+  end
+  if op.closes then close_text(op.closes) end
+  if op.kind == 'step' then redis.call('HSET', META, 'step', seq) end
+  if op.last then redis.call('HSET', META, 'last', op.last) end
+  return {seq, json, 0}
+end
+
+-- ops: JSON array; heads follow from ARGV[first]
+local function append(ops, first)
+  local status = redis.call('HGET', META, 'status')
+  local plan = {}
+  for index, op in ipairs(ops) do
+    local before, bad = earlier(op)
+    bad = bad or (not before and refusal(op, status, index))
+    if bad then return bad end
+    plan[index] = before or false
+    if not before and op.status then status = op.status end
+  end
+  local results = {}
+  for index, op in ipairs(ops) do
+    results[index] = plan[index] or apply(op, ARGV[first + index - 1])
+  end
+  return {'OK', results, wake()}
+end
+
+-- Leases past their deadline, or of another holder, go back into the queue.
+local function give_back(ids, head)
+  local back = {}
+  for _, id in ipairs(ids) do
+    redis.call('ZREM', LEASES, id)
+    local item = item_of(id)
+    if item and item.state == 'leased' then
+      item.state, item.holder = 'stored', nil
+      keep(id, item)
+      back[#back + 1] = id
+    end
+  end
+  if #back > 0 then put(with_ids(head, back)) end
+  return back
+end
+
+local function lease(holder, now, lease_ms, limit, task_end, head_back, head_leased)
+  local lost = {}
+  for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+    local item = item_of(id)
+    if item.holder ~= holder or tonumber(redis.call('ZSCORE', LEASES, id)) <= now then lost[#lost + 1] = id end
+  end
+  give_back(lost, head_back)
+  local held = redis.call('HGET', META, 'held') == '1'
+  local taken, ids, attempt = {}, {}, 0
+  for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+    if #taken >= limit then break end
+    local item = item_of(id)
+    local wanted = item.state == 'stored'
+      and (task_end or item.mode ~= 'queue')
+      and (not held or item.kind == 'order')
+    if wanted then
+      item.state, item.holder, item.attempt = 'leased', holder, item.attempt + 1
+      attempt = math.max(attempt, item.attempt)
+      keep(id, item)
+      redis.call('ZADD', LEASES, now + lease_ms, id)
+      ids[#ids + 1] = id
+      taken[#taken + 1] = {id, cjson.encode(item), event(item.event_seq)}
+    end
+  end
+  if #ids > 0 then put(fill(with_ids(head_leased, ids), '"@attempt"', attempt)) end
+  return taken
+end
+
+local function run(name)
+  if name == 'create' then
+    if epoch then return {'EXISTS'} end
+    epoch = ARGV[3]
+    redis.call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
+               'hb', ARGV[4], 'token', ARGV[5], 'asks', 0)
+    return append(cjson.decode(ARGV[6]), 7)
+  end
+  if not epoch then return {'MISSING'} end
+
+  if name == 'append' then
+    return append(cjson.decode(ARGV[3]), 4)
+
+  elseif name == 'snapshot' then
+    local meta = redis.call('HGETALL', META)
+    local items, questions = {}, {}
+    for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+      items[#items + 1] = {id, redis.call('HGET', ITEMS, id)}
+    end
+    local kept = redis.call('HGETALL', QUESTIONS)
+    for index = 1, #kept, 2 do
+      if string.sub(kept[index], 1, 2) == 'q:' then
+        local question = cjson.decode(kept[index + 1])
+        if question.state == 'open' then questions[#questions + 1] = {question.seq, event(question.seq)} end
+      end
+    end
+    local step = redis.call('HGET', META, 'step')
+    return {'OK', meta, items, questions, redis.call('HGETALL', OPEN), step and event(step) or ''}
+
+  elseif name == 'question' then
+    local id = ARGV[3]
+    if ARGV[4] == 'handle' then id = redis.call('HGET', QUESTIONS, 'h:' .. ARGV[3]) end
+    local json = id and redis.call('HGET', QUESTIONS, 'q:' .. id)
+    if not json then return {'NO_QUESTION', ARGV[3]} end
+    local question = cjson.decode(json)
+    local answer = question.answer_seq
+    return {'OK', question.seq, event(question.seq), answer or 0, answer and event(answer) or ''}
+
+  elseif name == 'lease' then
+    local taken = lease(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1',
+                        ARGV[8], ARGV[9])
+    local state = redis.call('HMGET', META, 'status', 'held', 'head')
+    return {'OK', taken, wake(), state[1], state[2], state[3]}
+
+  elseif name == 'confirm' then
+    local ids = cjson.decode(ARGV[3])
+    local fresh = {}
+    for _, id in ipairs(ids) do
+      local item = item_of(id)
+      if item and (item.state == 'accepted' or item.state == 'stored' or item.state == 'leased') then
+        fresh[#fresh + 1] = id
+      end
+    end
+    local seq
+    if #fresh > 0 then seq = put(with_ids(ARGV[4], fresh)) end
+    for _, id in ipairs(fresh) do
+      local item = item_of(id)
+      item.state, item.holder, item.confirmed_seq = 'in_context', nil, seq
+      keep(id, item)
+      redis.call('ZREM', PENDING, id)
+      redis.call('ZREM', LEASES, id)
+    end
+    local states = {}
+    for _, id in ipairs(ids) do states[#states + 1] = {id, redis.call('HGET', ITEMS, id) or ''} end
+    return {'OK', states, wake()}
+
+  elseif name == 'release' then
+    local holder, ids = ARGV[3], cjson.decode(ARGV[4])
+    if #ids == 0 then ids = redis.call('ZRANGE', LEASES, 0, -1) end
+    local own = {}
+    for _, id in ipairs(ids) do
+      local item = item_of(id)
+      if item and item.holder == holder then own[#own + 1] = id end
+    end
+    return {'OK', give_back(own, ARGV[5]), wake()}
+
+  elseif name == 'expire' then
+    return {'OK', give_back(redis.call('ZRANGEBYSCORE', LEASES, '-inf', ARGV[3]), ARGV[4]), wake()}
+
+  elseif name == 'forward' then
+    local stored = tonumber(redis.call('HGET', META, 'stored'))
+    local ids = {}
+    for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+      local item = item_of(id)
+      if item.state == 'accepted' and item.event_seq <= stored then
+        item.state = 'stored'
+        keep(id, item)
+        ids[#ids + 1] = id
+      end
+    end
+    if #ids > 0 then put(with_ids(ARGV[3], ids)) end
+    return {'OK', ids, wake()}
+
+  elseif name == 'edit' or name == 'cancel' then
+    local id, version = ARGV[3], tonumber(ARGV[4])
+    local item = item_of(id)
+    if not item then return {'NO_ITEM', id} end
+    if name == 'cancel' and item.state == 'cancelled' then
+      return {'OK', {{item.cancel_seq, event(item.cancel_seq), 1}}, 0}
+    end
+    local json = cjson.encode(item)
+    if item.state ~= 'accepted' and item.state ~= 'stored' then return {'TAKEN', json} end
+    if version > 0 and version ~= item.version then return {'STALE', json} end
+    local seq, data = put(ARGV[6])
+    if name == 'edit' then
+      item.event_seq = seq
+      item.state, item.version, item.mode = 'accepted', item.version + 1, ARGV[5]
+    else
+      item.state, item.cancel_seq = 'cancelled', seq
+      redis.call('ZREM', PENDING, id)
+    end
+    keep(id, item)
+    return {'OK', {{seq, data, 0}}, wake()}
+
+  elseif name == 'finish' then
+    -- 3 barrier 4 ops 5 holder 6 now 7 lease_ms 8 head_back 9 head_leased 10 head_undelivered 11 head_cancelled 12… heads
+    local ops = cjson.decode(ARGV[4])
+    local status = redis.call('HGET', META, 'status')
+    if ENDED[status] then return {'ENDED', status} end
+    for index, op in ipairs(ops) do
+      local bad = refusal(op, status, index)
+      if bad then return bad end
+    end
+    if ARGV[3] == '1' and redis.call('ZCARD', PENDING) > 0 then
+      lease(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), 50, true, ARGV[8], ARGV[9])
+      local unread = {}
+      for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+        local json = redis.call('HGET', ITEMS, id)
+        unread[#unread + 1] = {id, json, event(cjson.decode(json).event_seq)}
+      end
+      return {'UNREAD', unread, wake()}
+    end
+    local results, left = {}, redis.call('ZRANGE', PENDING, 0, -1)
+    if #left > 0 then
+      local seq, json = put(with_ids(ARGV[10], left))
+      results[#results + 1] = {seq, json, 0}
+      for _, id in ipairs(left) do
+        local item = item_of(id)
+        item.state, item.holder = 'undelivered', nil
+        keep(id, item)
+      end
+    end
+    local kept = redis.call('HGETALL', QUESTIONS)
+    for index = 1, #kept, 2 do
+      local question = string.sub(kept[index], 1, 2) == 'q:' and cjson.decode(kept[index + 1])
+      if question and question.state == 'open' then
+        local id = string.sub(kept[index], 3)
+        local head = fill(fill(ARGV[11], '"@id"', '"ans' .. string.sub(id, 4) .. '"'), '"@qid"', '"' .. id .. '"')
+        local seq, json = put(head)
+        question.state, question.answer_seq, question.digest = 'cancelled', seq, ''
+        redis.call('HSET', QUESTIONS, kept[index], cjson.encode(question))
+        results[#results + 1] = {seq, json, 0}
+      end
+    end
+    for index, op in ipairs(ops) do results[#results + 1] = apply(op, ARGV[11 + index]) end
+    redis.call('DEL', PENDING, LEASES, OPEN)
+    redis.call('HSET', META, 'asks', 0)
+    redis.call('HDEL', META, 'token')
+    return {'OK', results, wake()}
+
+  elseif name == 'heartbeat' then
+    local holder, now, lease_ms = ARGV[3], ARGV[4], tonumber(ARGV[5])
+    redis.call('HSET', META, 'hb', now)
+    for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+      if item_of(id).holder == holder then redis.call('ZADD', LEASES, tonumber(now) + lease_ms, id) end
+    end
+    local state = redis.call('HMGET', META, 'status', 'held', 'phase')
+    return {'OK', state[1], state[2], redis.call('ZCARD', PENDING), state[3] or ''}
+
+  elseif name == 'delta' then
+    local id, offset, units, text, frame = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+    local status = redis.call('HGET', META, 'status')
+    if ENDED[status] then return {'ENDED', status} end
+    if redis.call('HEXISTS', OPEN, 'c:' .. id) == 1 then return {'OK', offset + units} end
+    local kept = redis.call('HGET', OPEN, id) or '0|0'
+    local bar = string.find(kept, '|', 1, true)
+    local length, chunks = tonumber(string.sub(kept, 1, bar - 1)), tonumber(string.sub(kept, bar + 1))
+    if offset ~= length or units == 0 then return {'OK', length} end
+    redis.call('HSET', OPEN, id, (length + units) .. '|' .. (chunks + 1), id .. ':' .. (chunks + 1), text)
+    redis.call('PUBLISH', CHANNEL, frame)
+    return {'OK', length + units}
+
+  elseif name == 'mark_stored' then
+    local upto = tonumber(ARGV[3])
+    if upto > tonumber(redis.call('HGET', META, 'stored')) then redis.call('HSET', META, 'stored', upto) end
+    return {'OK'}
+
+  elseif name == 'mark_moved' then
+    local id = ARGV[3]
+    local item = item_of(id)
+    if not item then return {'NO_ITEM', id} end
+    if item.state ~= 'undelivered' then return {'OK', {}, 0} end
+    local seq, data = put(ARGV[4])
+    item.state = 'moved'
+    keep(id, item)
+    return {'OK', {{seq, data, 0}}, wake()}
+
+  elseif name == 'trim' then
+    local meta = redis.call('HMGET', META, 'head', 'stored')
+    local first = math.min(tonumber(meta[1]) - tonumber(ARGV[3]), tonumber(meta[2])) + 1
+    if first > 1 then redis.call('XTRIM', LOG, 'MINID', first .. '-0') end
+    return {'OK'}
+  end
+  return redis.error_reply('unknown command ' .. name)
+end
+
+return run(command)

@@ -1,0 +1,34 @@
+"""What starts each agent: data, read from `agents.toml`."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from chat.ports import Store
+from chat.runs import Run
+from chat.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def local_command(settings: Settings, store: Store) -> Callable[[Run], tuple[list[str], Path]]:
+    """A function that gives a run's argv and working folder on this machine."""
+    table = tomllib.loads((Path(__file__).with_name("agents.toml")).read_text())
+    template: list[str] = table[settings.agent]["command"]
+
+    def command(run: Run) -> tuple[list[str], Path]:
+        feature = store.feature(run.feature_id)
+        words = {
+            "python": sys.executable,
+            "pyz": str(ROOT / "build" / "agent-hooks.pyz"),
+            "role": run.role.value,
+            "feature": feature.name if feature else run.feature_id,
+            "repo": str(settings.state_dir / "repos" / run.feature_id),
+        }
+        folder = ROOT if settings.agent == "demo" else Path(words["repo"])
+        return [part.format(**words) for part in template], folder
+
+    return command

@@ -1,0 +1,116 @@
+"""The only place where adapters meet the use cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from chat.adapters.dynamodb_client import dynamodb_client
+from chat.adapters.dynamodb_store import DynamoStore
+from chat.adapters.local_runtime import LocalRuntime
+from chat.adapters.redis_log import RedisLog, connect
+from chat.adapters.sqlite_store import SqliteStore
+from chat.adapters.system_clock import SystemClock
+from chat.agent_commands import local_command
+from chat.errors import Invalid
+from chat.ports import Clock, Log, Restored, Runtime, Store, Tasks
+from chat.service.agents import Agents
+from chat.service.catalog import Catalog
+from chat.service.context import Context
+from chat.service.delivery import Delivery
+from chat.service.lifecycle import Lifecycle
+from chat.service.live import Live
+from chat.service.mailbox import Mailbox
+from chat.service.messages import Messages
+from chat.service.orders import Orders
+from chat.service.questions import Questions
+from chat.service.restore import restored
+from chat.service.tokens import Tokens
+from chat.settings import Settings
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Everything that can be done, by noun. One per process; safe to use from many threads."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    log: Log
+    redis: redis.Redis
+    tokens: Tokens
+    catalog: Catalog
+    runs: Lifecycle
+    messages: Messages
+    orders: Orders
+    questions: Questions
+    mailbox: Mailbox
+    agents: Agents
+    live: Live
+    delivery: Delivery
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that DATABASE names."""
+    if settings.sqlite_path is not None:
+        return SqliteStore(settings.sqlite_path)
+    place = settings.dynamodb
+    if place is None:
+        raise Invalid("DATABASE takes sqlite:///PATH or dynamodb://.")
+    client = dynamodb_client(region=place.region or "eu-central-1", endpoint_url=place.endpoint)
+    return DynamoStore(client, place.prefix)
+
+
+def bootstrap(
+    settings: Settings,
+    *,
+    tasks: Tasks,
+    clock: Clock | None = None,
+    runtime: Runtime | None = None,
+    store: Store | None = None,
+) -> Chat:
+    """Connect the adapters that the settings name. Connections are opened when first used."""
+    clock = clock or SystemClock()
+    store = store or open_store(settings)
+    client = connect(settings.redis_url)
+
+    def lost(run_id: str) -> Restored | None:
+        run = store.run(run_id)
+        return restored(store, run, keep=settings.stream_keep) if run else None
+
+    log = RedisLog(
+        client,
+        on_wake=lambda run_id: tasks.enqueue("store", run_id),
+        lost=lost,
+        key_ttl_s=settings.idempotency_ttl_s,
+    )
+    context = Context(settings=settings, store=store, log=log, clock=clock, tasks=tasks)
+    tokens, mailbox, messages = Tokens(context), Mailbox(context), Messages(context)
+    lifecycle = Lifecycle(context, mailbox, messages, tokens)
+    ours = runtime
+
+    def where_agents_run() -> Runtime:
+        if ours is not None:
+            return ours
+        if settings.runtime != "local":
+            raise Invalid("RUNTIME takes local; ecs is not built yet.")
+        return LocalRuntime(settings.state_dir / "runs", local_command(settings, store))
+
+    return Chat(
+        settings=settings,
+        clock=clock,
+        store=store,
+        log=log,
+        redis=client,
+        tokens=tokens,
+        catalog=Catalog(context),
+        runs=lifecycle,
+        messages=messages,
+        orders=Orders(context, lifecycle),
+        questions=Questions(context),
+        mailbox=mailbox,
+        agents=Agents(context, lifecycle),
+        live=Live(context),
+        delivery=Delivery(context, lifecycle, mailbox, where_agents_run, tokens.of),
+    )

@@ -1,0 +1,334 @@
+"""A run's life: made, started, heard of, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from chat.access import SYSTEM, Permission, Principal, demand
+from chat.drafts import draft, iso, receipt
+from chat.errors import (
+    IdempotencyMismatch,
+    IllegalMove,
+    Invalid,
+    MailboxNotEmpty,
+    NotFound,
+    RunEnded,
+)
+from chat.events import AnswerBody, ErrorBody, Outcome, ReceiptState, StatusBody
+from chat.ports import Draft, OpenText, Snapshot
+from chat.requests import CreateRun, FinishRequest, Heartbeat
+from chat.runs import AGENTS, ENDED, Phase, Run, RunStatus, StartKind, sources_of
+from chat.service.catalog import keyed_id
+from chat.service.context import Context
+from chat.service.mailbox import Mailbox
+from chat.service.messages import Messages, shown
+from chat.service.tokens import Tokens
+
+STALE_FROM = frozenset({RunStatus.STARTING, RunStatus.WORKING, RunStatus.WAITING, RunStatus.PAUSED})
+"""From where a run without heartbeats becomes `unresponsive`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new run; `token` only for one that is attached by hand."""
+
+    run: Run
+    token: str | None
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run and where it stands."""
+
+    run: Run
+    snapshot: Snapshot
+
+
+class Lifecycle:
+    """The moves of a run, each a `status` event in its log."""
+
+    def __init__(
+        self, context: Context, mailbox: Mailbox, messages: Messages, tokens: Tokens
+    ) -> None:
+        self._context = context
+        self._mailbox = mailbox
+        self._messages = messages
+        self._tokens = tokens
+
+    def create(
+        self, principal: Principal, request: CreateRun, *, key: str | None = None
+    ) -> Created:
+        """A run with its mailbox, before anything is started. What the agent's last run on this
+        feature never read is carried over."""
+        demand(principal, Permission.CREATE, None)
+        context = self._context
+        feature = context.store.feature(request.feature_id)
+        if feature is None:
+            raise NotFound("There is no feature with that id.")
+        agent = AGENTS.get(request.agent_id)
+        if agent is None:
+            raise Invalid(f"'agent_id' is one of {', '.join(AGENTS)}.")
+        run_id = keyed_id("run", principal, key)
+        before = context.store.run(run_id) if key else None
+        if before is not None:
+            same = (before.feature_id, before.agent_id, before.start)
+            if same != (feature.id, agent.id, request.start):
+                raise IdempotencyMismatch("Use a new Idempotency-Key for another run.")
+            run = before
+        else:
+            earlier = self._last_run(feature.id, agent.id)
+            run = Run(
+                id=run_id,
+                project_id=feature.project_id,
+                feature_id=feature.id,
+                agent_id=agent.id,
+                agent_name=agent.name,
+                role=agent.role,
+                start=request.start,
+                created_at=iso(context.now()),
+                token_sha256=self._tokens.sha256(self._tokens.of(run_id)),
+            )
+            context.store.put_run(run)
+            self.open_log(run, principal)
+            if earlier is not None:
+                self._messages.move_undelivered(earlier.id, run.id)
+            context.runs_changed(run.project_id)
+        attached = run.start is StartKind.ATTACH
+        if not attached:
+            context.tasks.enqueue("launch", run_id)
+        return Created(run, self._tokens.of(run_id) if attached else None, before is not None)
+
+    def open_log(self, run: Run, principal: Principal = SYSTEM) -> None:
+        """Make the run's log; harmless when it is there."""
+        body = StatusBody(status=RunStatus.QUEUED)
+        first = draft(run.id, principal.sender(), body, now=self._context.now())
+        self._context.log.create(
+            run.id,
+            token_sha256=run.token_sha256 or "",
+            drafts=[first],
+            now_ms=self._context.now_ms(),
+        )
+
+    def get(self, principal: Principal, run_id: str) -> RunView:
+        """A run and its snapshot."""
+        run = self._context.authorize(principal, Permission.READ, run_id)
+        snapshot = self._context.log.snapshot(run_id)
+        return RunView(run.model_copy(update={"status": snapshot.status}), snapshot)
+
+    def list(
+        self,
+        principal: Principal,
+        *,
+        project_id: str | None = None,
+        feature_id: str | None = None,
+        status: RunStatus | None = None,
+    ) -> Sequence[dict[str, Any]]:
+        """Runs as cards, newest first; exactly one filter. Where a run stands comes from its log."""
+        demand(principal, Permission.READ, None)
+        if sum(part is not None for part in (project_id, feature_id, status)) != 1:
+            raise Invalid("Give exactly one of project_id, feature_id and status.")
+        rows = self._context.store.runs(project_id=project_id, feature_id=feature_id, status=status)
+        return self.cards(rows)
+
+    def cards(self, rows: Sequence[Run]) -> Sequence[dict[str, Any]]:
+        """Each run with where it stands: status, phase, step, last line, open questions, head."""
+        briefs = self._context.log.brief([run.id for run in rows])
+        cards = []
+        for run in rows:
+            brief = briefs.get(run.id)
+            card = run.model_dump(mode="json", exclude={"handle", "token_sha256", "command"})
+            card |= {
+                "phase": None, "step": None, "last_line": None, "needs_you": 0, "head": 0,
+            }  # fmt: skip
+            if brief is not None:
+                step = orjson.loads(brief.step.data) if brief.step else None
+                card |= {
+                    "status": brief.status,
+                    "phase": brief.phase,
+                    "step": step["body"] if step else None,
+                    "last_line": brief.last_line,
+                    "needs_you": brief.asks,
+                    "head": brief.head,
+                }
+            cards.append(card)
+        return cards
+
+    def heartbeat(self, principal: Principal, run_id: str, request: Heartbeat) -> dict[str, Any]:
+        """The agent's side lives; its leases are renewed."""
+        self._context.authorize(principal, Permission.REPORT, run_id)
+        lease_ms = self._context.settings.lease_ms
+        beat = self._context.log.heartbeat(
+            run_id, holder=request.holder, now_ms=self._context.now_ms(), lease_ms=lease_ms
+        )
+        status = beat.status
+        if status is RunStatus.UNRESPONSIVE:
+            back = RunStatus.PAUSED if beat.held else RunStatus.WORKING
+            if self.move(run_id, back, detail="The agent's side is heard of again."):
+                status = back
+        return {
+            "status": status, "held": beat.held, "pending": beat.pending, "lease_ms": lease_ms,
+        }  # fmt: skip
+
+    def finish(self, principal: Principal, run_id: str, request: FinishRequest) -> dict[str, Any]:
+        """End the run. `completed` only through the barrier: raises MailboxNotEmpty with what is
+        still unread, leased to the holder, while there is any."""
+        self._context.authorize(principal, Permission.REPORT, run_id)
+        outcome = RunStatus(request.outcome)
+        snapshot = self._context.log.snapshot(run_id)
+        if request.last_seq > snapshot.head:
+            raise Invalid(f"'last_seq' is beyond the log's head, {snapshot.head}.")
+        detail = request.summary
+        if request.exit_code is not None:
+            detail = f"{detail or 'The command ended'} (exit code {request.exit_code})"
+        return self._end(
+            run_id, outcome, detail, principal, holder=request.holder,
+            barrier=outcome is RunStatus.COMPLETED,
+        )  # fmt: skip
+
+    def end(self, run_id: str, outcome: RunStatus, detail: str) -> bool:
+        """End a run from outside: its process is gone, or was never there. False when it had ended."""
+        try:
+            self._end(run_id, outcome, detail, SYSTEM, holder="", barrier=False)
+        except (RunEnded, IllegalMove):
+            return False
+        return True
+
+    def end_if_never_started(self, run_id: str, outcome: RunStatus, detail: str) -> None:
+        """End a run that is still queued."""
+        if self._context.log.snapshot(run_id).status is RunStatus.QUEUED:
+            self.end(run_id, outcome, detail)
+
+    def move(
+        self,
+        run_id: str,
+        target: RunStatus,
+        *,
+        detail: str | None = None,
+        phase: Phase | None = None,
+    ) -> bool:
+        """Move a run's status as the system; False when it cannot go there (any more)."""
+        one = self.status_draft(run_id, SYSTEM, target, detail=detail, phase=phase)
+        try:
+            self._context.log.append(run_id, [one])
+        except (RunEnded, IllegalMove):
+            return False
+        self._context.runs_changed(self._context.run(run_id).project_id)
+        return True
+
+    def status_draft(
+        self,
+        run_id: str,
+        principal: Principal,
+        target: RunStatus,
+        *,
+        detail: str | None = None,
+        phase: Phase | None = None,
+        **effects: Any,
+    ) -> Draft:
+        """A move of status, with the statuses it may come from."""
+        body = StatusBody(status=target, phase=phase, detail=detail[:2_000] if detail else None)
+        return draft(
+            run_id,
+            principal.sender(),
+            body,
+            now=self._context.now(),
+            status=target,
+            sources=sources_of(target),
+            phase=phase,
+            **effects,
+        )
+
+    def snapshot_json(self, run_id: str, snapshot: Snapshot) -> dict[str, Any]:
+        """A snapshot as the wire says it."""
+        context = self._context
+        return {
+            "epoch": snapshot.epoch,
+            "head": snapshot.head,
+            "stored": snapshot.stored,
+            "status": snapshot.status,
+            "phase": snapshot.phase,
+            "held": snapshot.held,
+            "heartbeat_at": _iso_ms(snapshot.heartbeat_ms),
+            "items": [
+                {
+                    "id": item.id,
+                    "seq": item.seq,
+                    "kind": item.kind,
+                    "mode": item.mode,
+                    **shown(item),
+                }
+                for item in snapshot.items
+            ],
+            "questions": [context.event(run_id, record) for record in snapshot.questions],
+            "open_texts": [_open_text(text) for text in snapshot.open_texts],
+            "step": orjson.loads(snapshot.step.data) if snapshot.step else None,
+        }
+
+    def _end(
+        self,
+        run_id: str,
+        outcome: RunStatus,
+        detail: str | None,
+        principal: Principal,
+        *,
+        holder: str,
+        barrier: bool,
+    ) -> dict[str, Any]:
+        context, now = self._context, self._context.now()
+        drafts = []
+        if outcome is RunStatus.FAILED:
+            body = ErrorBody(summary=(detail or "The agent ended with an error.")[:2_000])
+            drafts.append(draft(run_id, principal.sender(), body, now=now))
+        drafts.append(self.status_draft(run_id, principal, outcome, detail=detail))
+        cancelled = draft(
+            run_id, SYSTEM.sender(), AnswerBody(question_id="@qid", outcome=Outcome.CANCELLED),
+            now=now, event_id="@id",
+        )  # fmt: skip
+        done = context.log.finish(
+            run_id,
+            drafts,
+            barrier=barrier,
+            holder=holder,
+            now_ms=context.now_ms(),
+            lease_ms=context.settings.lease_ms,
+            given_back=self._mailbox.given_back(run_id, "the lease ran out"),
+            leased=self._mailbox.leased(run_id),
+            undelivered=receipt(
+                run_id, SYSTEM.sender(), ReceiptState.UNDELIVERED, now=now,
+                reason=f"the run ended as {outcome} before the agent read it",
+            ),
+            cancelled=cancelled,
+        )  # fmt: skip
+        if done.unread:
+            items = [self._mailbox.handed_out(run_id, one) for one in done.unread]
+            raise MailboxNotEmpty(
+                f"{len(items)} unread: read and confirm them, then finish again.",
+                current_state={"items": items, "lease_ms": context.settings.lease_ms},
+            )
+        context.runs_changed(context.run(run_id).project_id)
+        return {"status": outcome}
+
+    def _last_run(self, feature_id: str, agent_id: str) -> Run | None:
+        runs = [
+            run
+            for run in self._context.store.runs(feature_id=feature_id)
+            if run.agent_id == agent_id
+        ]
+        if not runs:
+            return None
+        status = self._context.log.snapshot(runs[0].id).status
+        return runs[0] if status in ENDED else None
+
+
+def _open_text(text: OpenText) -> dict[str, Any]:
+    return {"message_id": text.message_id, "text": text.text, "units": text.units}
+
+
+def _iso_ms(moment_ms: int) -> str | None:
+    return iso(datetime.fromtimestamp(moment_ms / 1000, UTC)) if moment_ms else None

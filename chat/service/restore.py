@@ -1,0 +1,122 @@
+"""A log that Redis has lost, folded again from the events in the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+
+from chat.drafts import digest
+from chat.events import Action, AnswerBody, EventJson, Kind, Outcome, ReceiptState, SenderKind
+from chat.ports import MailItem, Record, Restored, Store
+from chat.runs import ENDED, Run, RunStatus
+
+_PAGE = 1_000
+_HOLDS = {Action.PAUSE: True, Action.STOP: True, Action.RESUME: False}
+
+
+class _Fold:
+    """The state that events leave behind, one after another."""
+
+    def __init__(self) -> None:
+        self.status = RunStatus.QUEUED
+        self.phase: str | None = None
+        self.held = False
+        self.items: dict[str, MailItem] = {}
+        self.open: dict[str, tuple[int, str]] = {}
+        self.closed: dict[str, tuple[int, str, int, str]] = {}
+        self.step_seq: int | None = None
+        self.last_line: str | None = None
+
+    def take(self, event: EventJson) -> None:
+        kind, body, seq = Kind(event["kind"]), event["body"], event["seq"]
+        to_agent = event["sender"]["kind"] != SenderKind.AGENT
+        if kind is Kind.STATUS:
+            self.status, self.phase = RunStatus(body["status"]), body.get("phase")
+        elif kind is Kind.STEP:
+            self.step_seq = seq
+        elif kind is Kind.RECEIPT:
+            self._receipt(seq, body)
+        elif kind is Kind.QUESTION:
+            self.open[event["id"]] = (seq, body["handle"])
+            self.last_line = body["text"][:200]
+        elif kind is Kind.ANSWER:
+            self._answer(event)
+        elif kind is Kind.ORDER:
+            self.held = _HOLDS.get(Action(body["action"]), self.held)
+            mode = "steer" if body["action"] == Action.CHECK_IN else "interrupt"
+            self._item(event, mode)
+        elif kind is Kind.MESSAGE and to_agent:
+            self._message(event)
+        elif kind is Kind.MESSAGE:
+            self.last_line = body["text"][:200]
+
+    def _message(self, event: EventJson) -> None:
+        body = event["body"]
+        edited = self.items.get(body.get("edit_of") or "")
+        if edited is None:
+            self._item(event, body["mode"])
+            return
+        self.items[edited.id] = replace(
+            edited,
+            event_seq=event["seq"],
+            version=body["version"],
+            mode=body["mode"],
+            state="accepted",
+        )
+
+    def _item(self, event: EventJson, mode: str) -> None:
+        self.items[event["id"]] = MailItem(
+            id=event["id"], seq=event["seq"], kind=Kind(event["kind"]), mode=mode,
+            state=ReceiptState.ACCEPTED, attempt=0, version=1, event_seq=event["seq"],
+        )  # fmt: skip
+
+    def _answer(self, event: EventJson) -> None:
+        body = AnswerBody(**event["body"])
+        seq, handle = self.open.pop(body.question_id, (0, ""))
+        if not seq:
+            return
+        said = digest(body) if body.outcome is Outcome.ANSWERED else ""
+        self.closed[body.question_id] = (seq, handle, event["seq"], said)
+        if body.outcome is Outcome.ANSWERED:
+            self._item(event, "steer")
+
+    def _receipt(self, seq: int, body: EventJson) -> None:
+        state = ReceiptState(body["state"])
+        for item_id in body["ids"]:
+            item = self.items.get(item_id)
+            if item is None:
+                continue
+            changes: dict[str, object] = {"state": state.value}
+            if state is ReceiptState.LEASED:
+                changes["attempt"] = body.get("attempt", item.attempt + 1)
+            if state is ReceiptState.IN_CONTEXT:
+                changes["confirmed_seq"] = seq
+            self.items[item_id] = replace(item, **changes)  # type: ignore[arg-type]  # typed above
+
+
+def restored(store: Store, run: Run, *, keep: int) -> Restored:
+    """The run's state at the store's last event; `records` are the last `keep` of them."""
+    fold = _Fold()
+    tail: list[Record] = []
+    after = 0
+    while True:
+        page = store.events(run.id, after=after, limit=_PAGE)
+        for record in page.records:
+            fold.take(orjson.loads(record.data))
+        tail = (tail + page.records)[-keep:]
+        if not page.has_more:
+            break
+        after = page.records[-1].seq
+    return Restored(
+        records=tail,
+        status=fold.status,
+        phase=fold.phase,
+        held=fold.held,
+        items=list(fold.items.values()),
+        open_questions=fold.open,
+        closed_questions=fold.closed,
+        token_sha256=None if fold.status in ENDED else run.token_sha256,
+        step_seq=fold.step_seq,
+        last_line=fold.last_line,
+    )

@@ -180,17 +180,11 @@ def main() -> int:
 
 
 def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began: float) -> int:
-    """Run until a signal says stop."""
+    """Run until a signal says stop, which is how it ends well: 0."""
     terminal = Terminal(sys.stdout)
     supervisor = Supervisor(terminal)
-    stopped_by: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        stopped_by.append(number)
-        supervisor.stopping.set()
-
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, lambda *_: supervisor.stopping.set())
 
     if redis_port is not None:
         folder = settings.state_dir / "redis"
@@ -208,8 +202,7 @@ def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began
     greeter.start()
     supervisor.run()
     terminal.say("Stopped. What was said is kept in " + str(settings.state_dir))
-    # Ctrl-C is how one ends it at a terminal: no error
-    return 0 if stopped_by and stopped_by[0] == signal.SIGINT else 128 + signal.SIGTERM
+    return 0
 
 
 if __name__ == "__main__":

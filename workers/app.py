@@ -14,6 +14,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from chat.bootstrap import Chat, bootstrap
+from chat.logs import configure
 from chat.settings import load_settings
 
 settings = load_settings(os.environ)
@@ -63,6 +64,7 @@ class CeleryTasks:
 @cache
 def chat() -> Chat:
     """The use cases, connected once per process."""
+    configure(settings.log_level)
     made = bootstrap(settings, tasks=CeleryTasks())
     made.store.create_schema()
     return made

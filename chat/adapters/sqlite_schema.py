@@ -27,7 +27,7 @@ _FIRST: Final = (
         data BLOB NOT NULL,
         PRIMARY KEY (run_id, seq)
     ) WITHOUT ROWID""",
-    "CREATE INDEX events_by_kind ON events (run_id, kind, seq)",
+    "CREATE INDEX events_by_kind ON events (run_id, kind, seq, sender_id)",
     "CREATE INDEX events_by_feature ON events (feature_id, at, run_id, seq, kind)",
     "CREATE INDEX events_by_project ON events (project_id, at, run_id, seq, kind)",
     "CREATE TABLE projects (id TEXT PRIMARY KEY, created_at TEXT NOT NULL, row BLOB NOT NULL)",

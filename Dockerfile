@@ -21,6 +21,8 @@ COPY web ./web
 COPY workers ./workers
 COPY agent_hooks ./agent_hooks
 COPY demo ./demo
+COPY scripts/build_pyz.py ./scripts/
+RUN python scripts/build_pyz.py
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

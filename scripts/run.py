@@ -123,6 +123,13 @@ def is_ready(address: str) -> bool:
         return False
 
 
+def build_agent_hooks() -> None:
+    """Pack agent_hooks into the one file that agents fetch."""
+    script = ROOT / "scripts" / "build_pyz.py"
+    if script.exists():
+        subprocess.run([sys.executable, str(script)], check=True, stdout=subprocess.DEVNULL)
+
+
 def seed(env: Mapping[str, str], address: str, terminal: Terminal) -> None:
     """Make the demo's repository and let the four agents begin. Made twice, it changes nothing."""
     if not (ROOT / "demo" / "seed.py").exists():
@@ -195,6 +202,7 @@ def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began
         if redis.process is None:
             raise Invalid("Redis cannot be started, see above.")
         embedded_redis.EmbeddedRedis(redis.process, folder, redis_port).wait_ready()
+    build_agent_hooks()
     for name, command in services_of(ROOT / "Procfile").items():
         supervisor.add(name, lambda line=command: spawn(line, env))  # type: ignore[misc]
 

@@ -7,7 +7,8 @@ RUN python -m venv /venv \
     && uv pip install --no-cache --python /venv/bin/python --require-hashes -r requirements.txt
 
 FROM python:3.11-slim-bookworm
-# git: the pipeline's local agents work on repositories
+# git: the pipeline's local agents work on repositories; its version is the distribution's to choose
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends git \
     && rm -rf /var/lib/apt/lists/* \
@@ -28,7 +29,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 \
     STATE_DIR=/state
-USER omakase
+USER 10001
 VOLUME /state
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that can be said about the code without running it. Runs all checks, then fails if one did.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 scripts/setup.sh dev || exit
 bin=.venv/bin
 failed=""

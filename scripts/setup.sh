@@ -5,8 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-requirements=requirements.txt
-[ "${1:-}" = dev ] && requirements=requirements-dev.txt
+requirements="requirements.txt"
+[ "${1:-}" = dev ] && requirements="requirements-dev.txt"
 
 digest=$(cat scripts/uv.txt requirements.txt requirements-dev.txt | cksum | tr ' ' -)
 # the dev requirements hold everything that running needs

@@ -2,7 +2,7 @@
 # Every test, from nothing. What a test needs and this machine lacks is installed where that is
 # possible and named where it is not: such tests skip on a laptop and fail in CI (CI=1).
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 scripts/setup.sh dev || exit
 failed=0
 

@@ -1,55 +1,60 @@
-"""Waking the workers: a task by its name, sent from a thread of its own, never on a request's path.
-
-A task that cannot be sent is dropped: the workers' sweep finds what it was about.
-"""
+"""Waking the workers without waiting for the broker: tasks are started by their names."""
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
+from typing import Final
 
 import structlog
 from celery import Celery
+from kombu.exceptions import OperationalError
 
-_WAITING_MAX = 10_000
-_QUEUES = {"store": "live", "forward": "live", "launch": "runs"}
-log = structlog.get_logger("tasks")
+_log = structlog.get_logger(__name__)
+_QUEUES: Final = {"store": "live", "forward": "live", "launch": "runs"}
+_WAITING_MAX: Final = 10_000
 
 
-class WakeUp:
-    """`ports.Tasks` of the web process: returns at once; safe to make before a fork."""
+class BackgroundTasks:
+    """`ports.Tasks`: a request only puts the name into a queue; one thread talks to the broker.
+
+    What is lost here (a full queue, a broker that is away, a killed process) the workers' sweep finds.
+    """
 
     def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
-        self._waiting: queue.Queue[tuple[str, tuple[str, ...]]] = queue.Queue(_WAITING_MAX)
+        self._celery = Celery("omakase-web", broker=broker_url)
+        self._celery.conf.update(
+            task_ignore_result=True,
+            task_send_sent_event=True,
+            broker_transport_options={"socket_keepalive": True, "socket_connect_timeout": 3},
+        )
+        self._waiting: queue.Queue[tuple[str, tuple[str, ...]] | None] = queue.Queue(_WAITING_MAX)
         self._lock = threading.Lock()
-        self._pid = 0
+        self._thread: threading.Thread | None = None
 
     def enqueue(self, name: str, *args: str) -> None:
-        """Queue a task for a worker."""
-        if self._pid != os.getpid():
-            self._begin()
+        """Have a task queued soon; returns at once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="tasks", daemon=True)
+                self._thread.start()
         try:
             self._waiting.put_nowait((name, args))
         except queue.Full:
-            log.warning("task_dropped", task=name, reason="the broker is slow or away")
+            _log.warning("tasks.dropped", task=name)
 
-    def _begin(self) -> None:
-        with self._lock:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                threading.Thread(target=self._send_all, name="wake-up", daemon=True).start()
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Send what waits, and end the thread."""
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join(timeout_s)
 
-    def _send_all(self) -> None:
-        app = Celery("web", broker=self._broker_url, set_as_current=False)
-        app.conf.update(
-            task_ignore_result=True, broker_connection_timeout=2, task_publish_retry=False,
-            task_send_sent_event=True,
-        )  # fmt: skip
-        while True:
-            name, args = self._waiting.get()
+    def _run(self) -> None:
+        while (found := self._waiting.get()) is not None:
+            name, args = found
             try:
-                app.send_task(name, args=args, queue=_QUEUES.get(name, "upkeep"))
-            except Exception as error:  # noqa: BLE001 - whatever the broker's driver raises
-                log.warning("task_dropped", task=name, reason=type(error).__name__)
+                self._celery.send_task(
+                    name, args=args, queue=_QUEUES.get(name, "upkeep"), retry=False
+                )
+            except (OperationalError, OSError) as error:
+                _log.warning("tasks.not_sent", task=name, error=type(error).__name__)

@@ -115,6 +115,10 @@ class Lifecycle:
             now_ms=self._context.now_ms(),
         )
 
+    def authorize(self, principal: Principal, permission: Permission, run_id: str) -> Run:
+        """The run's row (its status may be old), if the principal may do that. Raises NotFound, Forbidden."""
+        return self._context.authorize(principal, permission, run_id)
+
     def get(self, principal: Principal, run_id: str) -> RunView:
         """A run and its snapshot."""
         run = self._context.authorize(principal, Permission.READ, run_id)

@@ -1,0 +1,39 @@
+"""Signing in and out. Local sign-in asks for a name only, and is open to this machine alone."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request, session
+
+from chat.errors import Forbidden, Unauthenticated
+from chat.access import Principal
+from web import auth
+from web.endpoint import Call, Who, answer, route
+from web.shapes import SessionShape, SignIn
+
+bp = Blueprint("session", __name__)
+
+
+def _shown(principal: Principal) -> dict[str, object]:
+    return {"principal": principal.model_dump(mode="json", include={"kind", "id", "name", "level"})}
+
+
+@route(bp, "POST", "/api/session", who=Who.ANYBODY, body=SignIn, answers={201: SessionShape},
+       refuses=(Forbidden,), summary="Sign in on this machine")  # fmt: skip
+def sign_in(call: Call) -> Response:
+    if not auth.on_this_machine(request, call.chat.settings):
+        raise Forbidden("Local sign-in is open to this machine only.")
+    principal = auth.local_person(call.body.name)
+    auth.remember(principal)
+    return answer(_shown(principal), 201)
+
+
+@route(bp, "GET", "/api/session", who=Who.ANYBODY, answers={200: SessionShape},
+       refuses=(Unauthenticated,), summary="Who am I")  # fmt: skip
+def who_am_i(call: Call) -> Response:
+    return answer(_shown(auth.demand_person(request)))
+
+
+@route(bp, "DELETE", "/api/session", who=Who.ANYBODY, answers={204: None}, summary="Sign out")
+def sign_out(call: Call) -> Response:  # noqa: ARG001 - every view takes it
+    session.clear()
+    return Response(status=204)

@@ -1,0 +1,265 @@
+"""What the API answers, as models: the description's half that is not in `chat`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from chat.access import Level
+from chat.events import AnswerEvent, Event, QuestionEvent, SenderKind, StepBody, StepEvent
+from chat.events import Mode, ReceiptState
+from chat.requests import Handle
+from chat.runs import Agent, Feature, Phase, Project, Role, RunStatus, StartKind
+
+
+class Shape(BaseModel):
+    """An answer; more fields may come."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SignIn(BaseModel):
+    """A name is all that local sign-in asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    name: str = Field(min_length=1, max_length=80, examples=["Anna"])
+
+
+class Who(Shape):
+    kind: SenderKind
+    id: str
+    name: str
+    level: Level | None
+
+
+class SessionShape(Shape):
+    principal: Who
+
+
+class TicketMade(Shape):
+    ticket: str
+
+
+class Agents(Shape):
+    agents: list[Agent]
+
+
+class Projects(Shape):
+    projects: list[Project]
+
+
+class Features(Shape):
+    features: list[Feature]
+
+
+class RunCard(Shape):
+    id: str
+    project_id: str
+    feature_id: str
+    agent_id: str
+    agent_name: str
+    role: Role
+    start: StartKind
+    status: RunStatus
+    phase: Phase | None
+    step: StepBody | None
+    last_line: str | None
+    needs_you: int
+    head: int
+    created_at: str
+    ended_at: str | None
+
+
+class Runs(Shape):
+    runs: list[RunCard]
+
+
+class RunMade(Shape):
+    run: RunCard
+    token: str | None = None
+
+
+class Receipt(Shape):
+    state: ReceiptState
+    attempt: int
+    version: int
+
+
+class SnapshotItem(Receipt):
+    id: str
+    seq: int
+    kind: str
+    mode: Mode | str
+
+
+class OpenTextShape(Shape):
+    message_id: str
+    text: str
+    units: int
+
+
+class SnapshotShape(Shape):
+    epoch: str
+    head: int
+    stored: int
+    status: RunStatus
+    phase: Phase | None
+    held: bool
+    heartbeat_at: str | None
+    items: list[SnapshotItem]
+    questions: list[QuestionEvent]
+    open_texts: list[OpenTextShape]
+    step: StepEvent | None
+
+
+class RunDetail(Shape):
+    run: RunCard
+    snapshot: SnapshotShape
+
+
+class EventPage(Shape):
+    events: list[Event]
+    has_more: bool
+    head: int
+    epoch: str
+
+
+class EventSlice(Shape):
+    events: list[Event]
+    cursor: str | None
+
+
+class EventMade(Shape):
+    event: Event
+
+
+class Proof(Shape):
+    """The exact text that the model was given, and when."""
+
+    step: int | None
+    sha256: str | None
+    text: str | None
+    at: str
+
+
+class MessageDetail(Shape):
+    event: Event
+    receipt: Receipt | None
+    proof: Proof | None
+
+
+class Cancelled(Shape):
+    result: Literal["cancelled"]
+
+
+class QuestionDetail(Shape):
+    event: QuestionEvent
+    answer: AnswerEvent | None
+
+
+class QuestionsOpen(Shape):
+    questions: list[QuestionEvent]
+
+
+class MailboxItem(Receipt):
+    event: Event
+
+
+class MailboxShape(Shape):
+    items: list[MailboxItem]
+    lease_ms: int
+    deadline: str
+    status: RunStatus
+    held: bool
+    head: int
+
+
+class Confirmed(Shape):
+    items: dict[str, ReceiptState]
+
+
+class Released(Shape):
+    released: int | list[str]
+
+
+class Beaten(Shape):
+    status: RunStatus
+    held: bool
+    pending: int
+    lease_ms: int
+
+
+class Reported(Shape):
+    key: str
+    seq: int
+    id: str
+    repeated: bool
+
+
+class Reports(Shape):
+    events: list[Reported]
+
+
+class Units(Shape):
+    units: int
+
+
+class Finished(Shape):
+    status: RunStatus
+
+
+class Health(Shape):
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    current_state: dict[str, Any] | None = None
+
+
+# queries
+
+Limit = Annotated[int, Field(ge=1, le=500)]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class RunsQuery(BaseModel):
+    project_id: str | None = None
+    feature_id: str | None = None
+    status: RunStatus | None = None
+
+
+class PageQuery(BaseModel):
+    after: Number | None = None
+    before: Number | None = None
+    limit: Limit = 100
+    kind: list[str] = Field(default_factory=list)
+    sender: str | None = Field(default=None, max_length=128)
+
+
+class SliceQuery(BaseModel):
+    cursor: str | None = Field(default=None, max_length=512)
+    limit: Limit = 100
+    kind: list[str] = Field(default_factory=list)
+    since: str | None = Field(default=None, max_length=32)
+
+
+class StreamQuery(BaseModel):
+    after: Number | None = None
+
+
+class QuestionsQuery(BaseModel):
+    handle: Handle | None = None
+
+
+class MailboxQuery(BaseModel):
+    holder: Handle
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    point: Literal["step", "task_end"] = "step"

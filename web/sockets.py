@@ -1,0 +1,362 @@
+"""The WebSocket `/api/live` after its handshake: frames in, commands in order, frames out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import Field, ValidationError
+from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, ParseFailed
+
+from chat.access import Principal
+from chat.errors import ChatError, Invalid, TooMany
+from chat.events import Anchor, Mode
+from chat.requests import ItemId, Key, PostMessage
+from chat.runs import Frozen
+from web import frames
+from web.hub import HEARTBEAT_S, Hub, Seat
+from web.peers import Peer
+from web.problems import from_validation
+from web.rooms import RunRoom
+
+COMMANDS_A_SECOND: Final = 30.0
+COMMANDS_AT_ONCE: Final = 120
+WAITING_MAX: Final = 64
+SUBSCRIPTIONS_MAX: Final = 200
+FIRST_FRAME_S: Final = 10.0
+"""How long a connection without a cookie may take to show its ticket."""
+SILENCE_S: Final = 2 * HEARTBEAT_S + 5
+
+
+class Auth(Frozen):
+    type: Literal["auth"]
+    ticket: str = Field(max_length=128)
+
+
+class Subscribe(Frozen):
+    type: Literal["subscribe"]
+    run_id: ItemId
+    after: int | None = Field(default=None, ge=0, le=2**53)
+    epoch: str | None = Field(default=None, max_length=64)
+
+
+class Unsubscribe(Frozen):
+    type: Literal["unsubscribe"]
+    run_id: ItemId
+
+
+class Send(Frozen):
+    type: Literal["send"]
+    run_id: ItemId
+    key: Key
+    text: str
+    mode: Mode = Mode.STEER
+    reply_to: ItemId | None = None
+    anchor: Anchor | None = None
+
+
+class Typing(Frozen):
+    type: Literal["typing"]
+    run_id: ItemId
+
+
+class ReadMark(Frozen):
+    type: Literal["read"]
+    run_id: ItemId
+    seq: int = Field(ge=0, le=2**53)
+
+
+class Watch(Frozen):
+    type: Literal["watch"]
+    project_id: ItemId
+
+
+class Pong(Frozen):
+    type: Literal["pong"]
+
+
+Command = Auth | Subscribe | Unsubscribe | Send | Typing | ReadMark | Watch | Pong
+_COMMANDS: Final = {
+    "auth": Auth, "subscribe": Subscribe, "unsubscribe": Unsubscribe, "send": Send,
+    "typing": Typing, "read": ReadMark, "watch": Watch, "pong": Pong,
+}  # fmt: skip
+
+HELLO: Final = frames.message({"type": "hello", "heartbeat_ms": HEARTBEAT_S * 1_000})
+
+
+class LiveSocket(Peer):
+    """One browser page's connection. `redeem(ticket)` gives the principal a ticket was made for."""
+
+    __slots__ = ("_allowance", "_decoder", "_messages", "_pieces", "_refilled", "_size", "_waiting", "_working", "principal", "redeem")  # fmt: skip
+
+    def __init__(
+        self, hub: Hub, principal: Principal | None, redeem: Callable[[str], Principal]
+    ) -> None:
+        super().__init__(hub, frames.WEBSOCKET)
+        self.principal = principal
+        self.redeem = redeem
+        self._decoder: FrameDecoder | None = None
+        self._messages = MessageDecoder()
+        self._pieces: list[str] = []
+        self._size = 0
+        self._waiting: deque[Send | Typing | ReadMark] | None = None
+        self._working = False
+        self._allowance = float(COMMANDS_AT_ONCE)
+        self._refilled = self.heard
+
+    # the connection
+
+    def opened(self) -> None:
+        """Say hello, unless there is no more room for this principal."""
+        if self.hub.stopping:
+            self.go_away()
+            return
+        if self.principal is not None:
+            self._enter(self.principal)
+        else:
+            self.hub.loop.call_later(FIRST_FRAME_S, self._still_nobody)
+
+    def _enter(self, principal: Principal) -> None:
+        if not self.hub.count(principal, 1):
+            self.principal = None
+            self.expel(4429, "too many connections")
+            return
+        self.principal = principal
+        self.push(HELLO)
+
+    def _still_nobody(self) -> None:
+        if self.principal is None:
+            self.expel(4401, "sign in first")
+
+    def ended(self) -> None:
+        """Give the principal's place back."""
+        if self.principal is not None:
+            self.hub.count(self.principal, -1)
+
+    def beat(self, now: float) -> None:
+        """A ping of ours: a browser that is offline keeps its socket open and silent."""
+        if now - self.heard > SILENCE_S:
+            self.expel(4408, "no pong")
+        else:
+            self.push(frames.PING)
+
+    def too_slow(self) -> None:
+        """The other end does not read."""
+        self.expel(4000, "resume from your cursor")
+
+    def go_away(self) -> None:
+        """The process ends."""
+        self.expel(1001, "the server is going away")
+
+    def expel(self, code: int, reason: str) -> None:
+        """Close with a code and its reason."""
+        self.finish(frames.close(code, reason))
+
+    # frames
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the other end. An idle socket keeps no parser."""
+        if self.closing:
+            return
+        self.heard = time.monotonic()
+        if self._decoder is None:
+            self._decoder = FrameDecoder(client=False)
+        decoder = self._decoder
+        try:
+            decoder.receive_bytes(data)
+            while (frame := decoder.process_buffer()) is not None:
+                self._frame(frame)
+                if self.closing:
+                    return
+        except ParseFailed as error:
+            self.expel(int(error.code), "not a frame as RFC 6455 has it")
+            return
+        if decoder.header is None and not len(decoder.buffer):
+            self._decoder = None
+
+    def _frame(self, frame: Frame) -> None:
+        if not frame.opcode.iscontrol():
+            frame = self._messages.process_frame(frame)
+        if frame.opcode is Opcode.TEXT:
+            assert isinstance(frame.payload, str)  # noqa: S101 - what wsproto promises
+            self._size += len(frame.payload.encode())
+            if self._size > self.hub.chat.settings.frame_max_bytes:
+                self.expel(1009, "larger than a frame may be")
+                return
+            self._pieces.append(frame.payload)
+            if frame.message_finished:
+                whole = "".join(self._pieces)
+                self._pieces, self._size = [], 0
+                if self._may_go_on():
+                    self._message(whole)
+        elif frame.opcode is Opcode.PING:
+            if self._may_go_on():
+                assert isinstance(frame.payload, bytes)  # noqa: S101 - what wsproto promises
+                self.push(frames.pong(frame.payload))
+        elif frame.opcode is Opcode.CLOSE:
+            self.expel(1000, "")
+        elif frame.opcode is not Opcode.PONG:
+            self.expel(1003, "text only")
+
+    def _may_go_on(self) -> bool:
+        """One more command: a bucket that holds COMMANDS_AT_ONCE and fills COMMANDS_A_SECOND."""
+        self._allowance = min(
+            float(COMMANDS_AT_ONCE),
+            self._allowance + (self.heard - self._refilled) * COMMANDS_A_SECOND,
+        )
+        self._refilled = self.heard
+        if self._allowance < 1:
+            self.expel(4429, "too many frames")
+            return False
+        self._allowance -= 1
+        return True
+
+    # commands
+
+    def _message(self, words: str) -> None:
+        try:
+            value = orjson.loads(words)
+        except orjson.JSONDecodeError:
+            self.expel(4400, "not JSON")
+            return
+        model = _COMMANDS.get(value.get("type")) if isinstance(value, dict) else None  # type: ignore[arg-type]
+        if model is None:
+            self.expel(4400, "not a frame that is known")
+            return
+        try:
+            command = model.model_validate(value)
+        except ValidationError as error:
+            self._refuse(value, from_validation(error))
+            return
+        if isinstance(command, Auth):
+            self._auth(command)
+        elif self.principal is None:
+            self.expel(4401, "sign in first")
+        elif isinstance(command, Subscribe):
+            self._subscribe(command, self.principal)
+        elif isinstance(command, Unsubscribe):
+            if (seat := self.seats.get(command.run_id)) is not None:
+                self.hub.leave(seat)
+        elif isinstance(command, Watch):
+            self._watch(command, self.principal)
+        elif isinstance(command, Send | Typing | ReadMark):
+            self._later(command)
+
+    def _refuse(self, value: dict[str, Any], error: ChatError) -> None:
+        named = {
+            name: value[name]
+            for name in ("key", "run_id", "project_id")
+            if isinstance(value.get(name), str)
+        }
+        self.push(frames.message({"type": "refused"} | named | {"problem": error.problem()}))
+
+    def _auth(self, command: Auth) -> None:
+        if self.principal is not None:
+            self._refuse({}, Invalid("This connection is signed in already."))
+            return
+        self.hub.spawn(self._redeem(command.ticket))
+
+    async def _redeem(self, ticket: str) -> None:
+        try:
+            principal = await self.hub.read(self.redeem, ticket)
+        except ChatError as error:
+            self.expel(error.close_code, error.title)
+            return
+        if not self.closing and self.principal is None:
+            self._enter(principal)
+
+    def _subscribe(self, command: Subscribe, principal: Principal) -> None:
+        if command.run_id in self.seats:
+            self.hub.leave(self.seats[command.run_id])
+        elif len(self.seats) >= SUBSCRIPTIONS_MAX:
+            self._refuse(
+                command.model_dump(),
+                TooMany(f"One connection holds {SUBSCRIPTIONS_MAX} subscriptions."),
+            )
+            return
+        room = self.hub.run_room(command.run_id)
+        seat = self.seats[command.run_id] = Seat(self, room, principal)
+        self.hub.spawn(self._join(room, seat, command))
+
+    async def _join(self, room: RunRoom, seat: Seat, command: Subscribe) -> None:
+        try:
+            await room.join(seat, command.after, command.epoch)
+        except ChatError as error:
+            if not seat.left:
+                self.hub.leave(seat)
+                self._refuse(command.model_dump(), error)
+
+    def _watch(self, command: Watch, principal: Principal) -> None:
+        if command.project_id not in self.seats and len(self.seats) < SUBSCRIPTIONS_MAX:
+            self.hub.spawn(self._join_project(command, principal))
+
+    async def _join_project(self, command: Watch, principal: Principal) -> None:
+        try:
+            await self.hub.read(self.hub.chat.catalog.project, principal, command.project_id)
+        except ChatError as error:
+            self._refuse(command.model_dump(), error)
+            return
+        if self.closing or command.project_id in self.seats:
+            return
+        room = self.hub.project_room(command.project_id)
+        seat = self.seats[command.project_id] = Seat(self, room, principal)
+        await room.join(seat)
+
+    # what changes something: on the pool, one after another
+
+    def _later(self, command: Send | Typing | ReadMark) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        if len(self._waiting) >= WAITING_MAX:
+            self.expel(4429, "too many commands under way")
+            return
+        self._waiting.append(command)
+        if not self._working:
+            self._working = True
+            self.hub.spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting and self.principal is not None:
+                command = self._waiting.popleft()
+                try:
+                    answer = await self.hub.read(self._perform, command, self.principal)
+                except ChatError as error:
+                    self._refuse(command.model_dump(include={"key", "run_id"}), error)
+                else:
+                    if answer is not None:
+                        self.push(answer)
+        finally:
+            self._working = False
+            self._waiting = None
+
+    def _perform(self, command: Send | Typing | ReadMark, principal: Principal) -> bytes | None:
+        """On the pool."""
+        chat = self.hub.chat
+        if isinstance(command, Typing):
+            chat.live.typing(principal, command.run_id)
+            return None
+        if isinstance(command, ReadMark):
+            chat.live.read_mark(principal, command.run_id, command.seq)
+            return None
+        self.hub.limits.hit("write", principal)
+        try:
+            body = PostMessage(
+                text=command.text,
+                mode=command.mode,
+                reply_to=command.reply_to,
+                anchor=command.anchor,
+            )
+        except ValidationError as error:
+            raise from_validation(error) from error
+        posted = chat.messages.post(principal, command.run_id, body, command.key)
+        sent = {
+            "type": "sent",
+            "key": command.key,
+            "event": orjson.Fragment(posted.data),
+            "repeated": posted.repeated,
+        }
+        return frames.message(sent)

@@ -1,14 +1,14 @@
 """What can go wrong on the agent's side.
 
-    HooksError
-    ├── Misused        the command line or the environment lacks something
-    ├── SidecarAway    no sidecar answers in the state folder
-    ├── SidecarRefused the sidecar said no, with a `code`
-    ├── Unreachable    the server cannot be reached or is in trouble: try again
-    ├── Refused        the server said no (4xx), with its problem document
-    ├── Ended          the run is over: its token is not valid any more
-    ├── Stopped        a person stopped the run
-    └── Interrupted    a person wants the current step cut
+HooksError
+├── Misused        the command line or the environment lacks something
+├── SidecarAway    no sidecar answers in the state folder
+├── SidecarRefused the sidecar said no, with a `code`
+├── Unreachable    the server cannot be reached or is in trouble: try again
+├── Refused        the server said no (4xx), with its problem document
+├── Ended          the run is over: its token is not valid any more
+├── Stopped        a person stopped the run
+└── Interrupted    a person wants the current step cut
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any, Dict, Optional
 
-from agent_hooks.errors import SidecarAway, SidecarRefused
+from agent_hooks.errors import Ended, SidecarAway, SidecarRefused
 from agent_hooks.state import StateDir, program, read_json
 
 START_S = 10.0
@@ -60,7 +60,10 @@ def _by_http(state: StateDir, request: bytes, timeout_s: float) -> bytes:
 
 
 def ensure_sidecar(state: StateDir, *, watch_pid: Optional[int] = None) -> Dict[str, Any]:
-    """Start the run's sidecar unless one answers; its `ping`. Raises SidecarAway."""
+    """Start the run's sidecar unless one answers; its `ping`. Raises SidecarAway, or Ended when
+    the run is known to be over."""
+    if read_json(state / "memory.json").get("ended"):
+        raise Ended("The run is over.")
     try:
         return call(state, "ping", 2.0)
     except SidecarAway:

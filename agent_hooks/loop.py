@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Type, Union
 
 from agent_hooks import local
-from agent_hooks.errors import Interrupted, SidecarAway, Stopped
+from agent_hooks.errors import Interrupted, SidecarAway, SidecarRefused, Stopped
 from agent_hooks.ids import new_key, new_message_id
 from agent_hooks.state import StateDir
 
@@ -30,6 +30,7 @@ __all__ = ["Agent", "Answer", "Interrupted", "Mail", "Step", "Stopped", "Stream"
 TEXT_MAX = 32_768
 """Characters of one message (docs/wire.md); a longer text becomes several."""
 POLL_S = 20.0
+CLAIM_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,10 @@ class Agent:
     def __init__(self, state: StateDir) -> None:
         self._state = state
         self.run_id = state.config().run_id
+        # the wrapper outlives this process and knows how it ended
+        self._watched: Optional[int] = int(os.environ.get("OMAKASE_WRAPPER_PID") or os.getpid())
+        self._have: Dict[str, float] = {}
+        """What was drained and not confirmed, and when (monotonic)."""
 
     @classmethod
     def connect(cls, environ: Optional[Mapping[str, str]] = None) -> Agent:
@@ -185,10 +190,21 @@ class Agent:
         Under `run -- COMMAND` everything is set; else OMAKASE_SERVER, OMAKASE_RUN_ID, OMAKASE_TOKEN.
         Raises Misused when they are missing, SidecarAway when no sidecar can be started.
         """
+        agent = cls.join(environ, watch=True)
+        agent._call("hello", pid=os.getpid(), adapter="loop")
+        return agent
+
+    @classmethod
+    def join(cls, environ: Optional[Mapping[str, str]] = None, *, watch: bool = False) -> Agent:
+        """Use the run's sidecar without being its agent: to say or ask something from beside it.
+
+        `watch`: the run is over when this process is not there any more.
+        """
         state = StateDir.from_environ(environ)
         agent = cls(state)
-        local.ensure_sidecar(state, watch_pid=os.getpid())
-        agent._call("hello", pid=os.getpid(), adapter="loop")
+        if not watch and agent._watched == os.getpid():
+            agent._watched = None
+        local.ensure_sidecar(state, watch_pid=agent._watched)
         return agent
 
     def __enter__(self) -> Agent:
@@ -206,7 +222,7 @@ class Agent:
         """Give back what was drained and not confirmed, so that it is offered again."""
         try:
             local.call(self._state, "unclaim", 2.0)
-        except SidecarAway:
+        except (SidecarAway, SidecarRefused):
             return
 
     def drain(self, *, task_end: bool = False) -> List[Mail]:
@@ -216,11 +232,20 @@ class Agent:
         (mode `queue`). What is not confirmed within 60 s is handed out again, `attempt` + 1.
         """
         point = "task_end" if task_end else "step"
-        return [Mail.from_item(item) for item in self._call("take", point=point)["items"]]
+        now = time.monotonic()
+        have = [item_id for item_id, at in self._have.items() if now - at < CLAIM_S]
+        mail = [
+            Mail.from_item(item) for item in self._call("take", point=point, have=have)["items"]
+        ]
+        self._have.update({one.id: now for one in mail})
+        return mail
 
     def confirm(self, ids: Iterable[str], *, text: str, step: Optional[int] = None) -> None:
         """Say that it is in the agent's context: `text` is exactly what was put there."""
-        self._call("confirm", ids=list(ids), text=text, step=step)
+        wanted = list(ids)
+        self._call("confirm", ids=wanted, text=text, step=step)
+        for item_id in wanted:
+            self._have.pop(item_id, None)
 
     def waiting(self) -> Waiting:
         """What is there, without taking it."""
@@ -346,6 +371,7 @@ class Agent:
 
         Waits until all that was said has arrived at the server, however long that takes. `outcome`
         is completed, failed or stopped; only `completed` can be refused. After [] the run is over.
+        An order that stands in the way is obeyed first: raises Stopped and Interrupted.
         """
         while True:
             answer = self._call(
@@ -359,13 +385,20 @@ class Agent:
             if answer["done"]:
                 return []
             if answer["items"]:
-                return [Mail.from_item(item) for item in answer["items"]]
+                mail = [Mail.from_item(item) for item in answer["items"]]
+                self._have.update({one.id: time.monotonic() for one in mail})
+                return mail
+            if answer["orders"] and outcome == "completed":
+                self.checkpoint()
 
     def _call(self, op: str, timeout_s: float = 10.0, **fields: Any) -> Dict[str, Any]:
-        """Ask the sidecar; one that has died is started again, its state is on disk."""
+        """Ask the sidecar; one that has died is started again, its state is on disk.
+
+        Raises Ended when the run is over, SidecarRefused, SidecarAway.
+        """
         for _ in range(3):
             try:
                 return local.call(self._state, op, timeout_s, **fields)
             except SidecarAway:
-                local.ensure_sidecar(self._state, watch_pid=os.getpid())
+                local.ensure_sidecar(self._state, watch_pid=self._watched)
         return local.call(self._state, op, timeout_s, **fields)

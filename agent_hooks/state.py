@@ -1,11 +1,11 @@
 """A run's folder on the agent's machine: who it is, where its sidecar listens, what waits.
 
-    config.json   server, run_id, token, fence (0600)
-    local.json    the sidecar's instance, pid, loopback port and secret (0600)
-    sidecar.sock  its unix socket        sidecar.lock  held while it lives
-    inbox.jsonl   what was leased and what is done with      spool.bin  what is to be sent
-    memory.json   step counter, paused, stopped, Claude's session
-    hook.py       the thin client        sidecar.log   its own complaints
+config.json   server, run_id, token, fence (0600)
+local.json    the sidecar's instance, pid, loopback port and secret (0600)
+sidecar.sock  its unix socket        sidecar.lock  held while it lives
+inbox.jsonl   what was leased and what is done with      spool.bin  what is to be sent
+memory.json   step counter, paused, stopped, Claude's session
+hook.py       the thin client        sidecar.log   its own complaints
 """
 
 from __future__ import annotations

@@ -1,0 +1,275 @@
+"""The entrypoint: `run -- COMMAND` starts the sidecar, runs any command, and reports how it ends.
+
+The run's outcome is what became of the work, not only of the process: `completed` after exit code 0
+with nothing unread; `failed` after another code; `stopped` when a person or a signal ended it, and also
+when the command ended well but its last messages came too late: the server takes no `completed` past
+unread mail, `failed` would be untrue, and so the messages end `undelivered` and the summary says it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Sequence
+
+from agent_hooks import local
+from agent_hooks.errors import Ended, HooksError, SidecarAway, SidecarRefused
+from agent_hooks.ids import new_key
+from agent_hooks.logs import Chunks, Lines
+from agent_hooks.resume import resumed
+from agent_hooks.state import StateDir, read_json
+
+KILL_S = 10.0
+"""Between SIGTERM and SIGKILL."""
+OBEY_S = 15.0
+"""How long an agent that obeys orders itself has to end after `stop`."""
+FINISH_S = 20.0
+FINISH_AFTER_SIGNAL_S = 8.0
+DRAIN_S = 2.0
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+POLL_S = 20.0
+RESUMES_MAX = 5
+
+
+class Wrapper:
+    """One command and what is reported of it."""
+
+    def __init__(self, state: StateDir, command: Sequence[str]) -> None:
+        self._state = state
+        self._command = list(command)
+        self._chunks = Chunks(self._report)
+        self._tail: Deque[str] = deque(maxlen=40)
+        self._child: Optional[subprocess.Popen[bytes]] = None
+        self._signal: Optional[int] = None
+        self._stopped = False
+        self._over = threading.Event()
+
+    def run(self) -> int:
+        """The command's exit code, 128 + n after a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._forward)
+        local.ensure_sidecar(self._state, watch_pid=os.getpid())
+        self._event("status", {"status": "starting"})
+        code = self._once(self._command)
+        for _ in range(RESUMES_MAX):
+            again = self._resume_command() if code == 0 else None
+            if again is None:
+                break
+            code = self._once(again)
+        self._over.set()
+        self._chunks.close(5.0)
+        self._finish(code)
+        return code
+
+    # --- the command ------------------------------------------------------------------------------
+
+    def _once(self, command: Sequence[str]) -> int:
+        env = dict(os.environ)
+        for name in ("OMAKASE_TOKEN", "OMAKASE_TOKEN_FILE"):
+            env.pop(name, None)  # the state folder has it; a child need not
+        env["OMAKASE_STATE_DIR"] = str(self._state.path)
+        env["OMAKASE_RUN_ID"] = self._state.config().run_id
+        env["OMAKASE_WRAPPER_PID"] = str(os.getpid())
+        try:
+            child = subprocess.Popen(
+                list(command),
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            print(f"{command[0]}: {error.strerror}", file=sys.stderr)
+            self._tail.append(f"{command[0]}: {error.strerror}")
+            return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+        self._child = child
+        if self._signal is not None:
+            self._kill(self._signal)  # it came while we were starting
+        self._event("status", {"status": "working"})
+        if not self._over.is_set():
+            threading.Thread(target=self._obey, args=(child,), daemon=True).start()
+        readers = [
+            threading.Thread(target=self._read, args=("stdout", child.stdout, 1), daemon=True),
+            threading.Thread(target=self._read, args=("stderr", child.stderr, 2), daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
+        code = self._await(child)
+        for reader in readers:
+            # what the command left running may hold the pipe open
+            reader.join(DRAIN_S)
+        return 128 - code if code < 0 else code
+
+    def _await(self, child: "subprocess.Popen[bytes]") -> int:
+        deadline: Optional[float] = None
+        while True:
+            try:
+                return child.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if self._signal is None:
+                    continue
+                deadline = deadline or time.monotonic() + KILL_S
+                if time.monotonic() > deadline:
+                    self._kill(signal.SIGKILL)
+
+    def _read(self, stream: str, pipe: Any, out: int) -> None:
+        lines, passing = Lines(), True
+        while True:
+            data = os.read(pipe.fileno(), 65_536)
+            if passing:
+                passing = _pass_on(out, data)
+            found = lines.feed(data, final=not data)
+            self._tail.extend(found)
+            self._chunks.add(stream, found)
+            if not data:
+                return
+
+    def _forward(self, number: int, _: object) -> None:
+        self._signal = number
+        self._kill(number)
+
+    def _kill(self, number: int) -> None:
+        child = self._child
+        if child is not None and child.poll() is None:
+            try:
+                os.killpg(child.pid, number)
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    os.killpg(child.pid, signal.SIGCONT)  # a paused one cannot hear it
+            except ProcessLookupError:
+                return
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    def _obey(self, child: "subprocess.Popen[bytes]") -> None:
+        """Carry out orders that the agent itself does not know of; keep the sidecar alive."""
+        seen: Optional[Dict[str, Any]] = None
+        frozen, stop_at, flushed = False, 0.0, 0
+        while child.poll() is None and not self._over.is_set():
+            wait_s = min(POLL_S, max(0.1, stop_at - time.monotonic())) if stop_at else POLL_S
+            pids = [os.getpid(), child.pid]
+            answer = self._call("control", POLL_S + 10, seen=seen, wait_s=wait_s, pids=pids)
+            if answer is None:
+                return
+            control = seen = answer["control"]
+            if control["flush"] > flushed:
+                flushed = control["flush"]
+                self._chunks.flush(1.0)
+                self._call("flushed", flush=flushed)
+            if control["stop"] and not self._stopped:
+                stop_at = stop_at or time.monotonic() + (OBEY_S if control["obeyed"] else 0.0)
+                if time.monotonic() >= stop_at:
+                    self._stopped = True
+                    self._call("applied", action="stop", text="The command was ended (SIGTERM).")
+                    self._signal = signal.SIGTERM
+                    self._kill(signal.SIGTERM)
+                    stop_at = 0.0
+            if control["paused"] != frozen and (frozen or not control["obeyed"]):
+                frozen = control["paused"]
+                self._kill(signal.SIGSTOP if frozen else signal.SIGCONT)
+                text = "The command was halted (SIGSTOP)." if frozen else "The command goes on."
+                self._call("applied", action="pause" if frozen else "resume", text=text)
+            if control["interrupt"] and not control["obeyed"]:
+                self._kill(signal.SIGINT)
+                self._call("applied", action="interrupt", text="The command got SIGINT.")
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _resume_command(self) -> Optional[List[str]]:
+        """The command that gives a finished session what is unread, if its program can do that."""
+        if self._signal is not None or self._stopped:
+            return None
+        status = self._call("status")
+        if status is None or status["paused"] or status["stop"] or not status["session_id"]:
+            return None
+        if resumed(self._command, str(status["session_id"]), "") is None:
+            return None
+        answer = self._call("resume_text")
+        if answer is None or not answer["text"]:
+            return None
+        return resumed(self._command, str(status["session_id"]), str(answer["text"]))
+
+    def _finish(self, code: int) -> None:
+        fields = self._ending(code)
+        late = "The command ended before it had read its last messages."
+        grace_s = FINISH_S if self._signal is None else FINISH_AFTER_SIGNAL_S
+        deadline = time.monotonic() + grace_s
+        while True:
+            left = max(0.5, deadline - time.monotonic())
+            answer = self._call("finish", left + 15, wait_s=min(left, 5.0), **fields)
+            if answer is None or answer["done"]:
+                break
+            if answer["items"] or answer["orders"]:
+                count = len(answer["items"])
+                if count:
+                    late = f"The command ended before it had read {count} of its messages."
+                fields.update(outcome="stopped", summary=late)
+            elif time.monotonic() >= deadline:
+                # the server is away: the sidecar outlives us and goes on trying, where it can
+                self._call("linger", late_summary=late, **fields)
+                return
+        self._call("shutdown", 2.0)
+
+    def _ending(self, code: int) -> Dict[str, Any]:
+        fields: Dict[str, Any] = {"exit_code": code, "summary": None, "outcome": "completed"}
+        status = self._call("status")
+        if self._stopped or (status is not None and status["stop"]):
+            fields.update(outcome="stopped", summary="A person stopped the run.")
+        elif self._signal is not None:
+            name = signal.Signals(self._signal).name
+            fields.update(outcome="stopped", summary=f"The run was ended from outside ({name}).")
+        elif code:
+            said = f"The command ended with exit code {code}."
+            body = {"summary": said}
+            if self._tail:
+                body["detail"] = "\n".join(self._tail)[-16_000:]
+            self._event("error", body)
+            fields.update(outcome="failed", summary=said)
+        return fields
+
+    # --- the sidecar ------------------------------------------------------------------------------
+
+    def _report(self, event: Dict[str, Any]) -> None:
+        self._call("events", events=[event], loose=True)
+
+    def _event(self, kind: str, body: Dict[str, Any]) -> None:
+        self._call("events", events=[{"kind": kind, "body": body, "key": new_key()}])
+
+    def _call(self, op: str, timeout_s: float = 10.0, **fields: Any) -> Optional[Dict[str, Any]]:
+        """Ask the sidecar, and start a new one when it has died. None when nothing can be reported:
+        the command goes on all the same."""
+        for _ in range(3):
+            try:
+                return local.call(self._state, op, timeout_s, **fields)
+            except SidecarRefused:
+                return None
+            except SidecarAway:
+                if op == "shutdown" or read_json(self._state / "memory.json").get("ended"):
+                    return None
+                try:
+                    local.ensure_sidecar(self._state, watch_pid=os.getpid())
+                except (Ended, HooksError, OSError):
+                    continue
+        return None
+
+
+def _pass_on(out: int, data: bytes) -> bool:
+    """Write it to our own output; False when nobody reads that any more."""
+    while data:
+        try:
+            data = data[os.write(out, data) :]
+        except OSError:
+            return False
+    return True
+
+
+def main(command: Sequence[str]) -> int:
+    """`run -- COMMAND…`."""
+    state = StateDir.from_environ()
+    os.environ["OMAKASE_STATE_DIR"] = str(state.path)
+    return Wrapper(state, command).run()

@@ -14,6 +14,8 @@
 
 The indexes over messages hold keys and `kind` only: a write costs one unit in each, whatever the
 event's size, and the few readers across runs fetch the events by their keys. Paid per request.
+The store needs dynamodb:GetItem, PutItem, UpdateItem, Query, Scan, BatchGetItem and BatchWriteItem on
+the tables and their indexes; creating them needs CreateTable, DescribeTable and UpdateTable.
 Create them with `python -m chat.adapters.dynamodb_tables --region eu-central-1`.
 """
 
@@ -21,8 +23,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -102,28 +106,16 @@ def create_tables(client: DynamoDBClient, prefix: str) -> None:
 
 
 def _create(client: DynamoDBClient, prefix: str, table: _Table) -> None:
-    name = prefix + table.name
-    try:
-        if table.indexes:
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                KeySchema=_keys(table.partition, table.sort),
-                AttributeDefinitions=_attributes(table),
-                GlobalSecondaryIndexes=[_index(table, index) for index in table.indexes],
-            )
-        else:
-            # AWS refuses an empty list of indexes.
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                KeySchema=_keys(table.partition, table.sort),
-                AttributeDefinitions=_attributes(table),
-            )
-    except ClientError as error:
-        # It is there, or another process is creating it.
-        if error.response["Error"]["Code"] != "ResourceInUseException":
-            raise
+    request: Any = {
+        "TableName": prefix + table.name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": _keys(table.partition, table.sort),
+        "AttributeDefinitions": _attributes(table, table.indexes),
+    }
+    if table.indexes:  # AWS refuses an empty list
+        request["GlobalSecondaryIndexes"] = [_index(table, name) for name in table.indexes]
+    with _unless_another_does_it():
+        client.create_table(**request)
 
 
 def _complete(client: DynamoDBClient, prefix: str, table: _Table, deadline: float) -> None:
@@ -131,19 +123,32 @@ def _complete(client: DynamoDBClient, prefix: str, table: _Table, deadline: floa
     name = prefix + table.name
     while True:
         description = client.describe_table(TableName=name)["Table"]
-        present = {index["IndexName"] for index in description.get("GlobalSecondaryIndexes", [])}
+        present = table.indexes.keys() & {
+            index["IndexName"] for index in description.get("GlobalSecondaryIndexes", [])
+        }
         missing = sorted(table.indexes.keys() - present)
         if _active(description):
             if not missing:
                 return
-            client.update_table(
-                TableName=name,
-                AttributeDefinitions=_attributes(table),
-                GlobalSecondaryIndexUpdates=[{"Create": _index(table, missing[0])}],
-            )
+            with _unless_another_does_it():
+                client.update_table(
+                    TableName=name,
+                    AttributeDefinitions=_attributes(table, {*present, missing[0]}),
+                    GlobalSecondaryIndexUpdates=[{"Create": _index(table, missing[0])}],
+                )
         if time.monotonic() > deadline:
             raise Unavailable(f"The table {name} and its indexes did not become active.")
         time.sleep(_POLL_S)
+
+
+@contextmanager
+def _unless_another_does_it() -> Iterator[None]:
+    """The table is there, or another process is at work on it: waiting is all there is to do."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUseException":
+            raise
 
 
 def _active(description: TableDescriptionTypeDef) -> bool:
@@ -160,11 +165,14 @@ def _keys(partition: str, sort: str | None) -> list[KeySchemaElementTypeDef]:
     return keys
 
 
-def _attributes(table: _Table) -> list[AttributeDefinitionTypeDef]:
-    names = {table.partition, table.sort, *(key for pair in table.indexes.values() for key in pair)}
+def _attributes(table: _Table, indexes: Iterable[str]) -> list[AttributeDefinitionTypeDef]:
+    """The types of the keys in use; AWS refuses one that is of no key."""
+    keys = {table.partition, *(key for index in indexes for key in table.indexes[index])}
+    if table.sort is not None:
+        keys.add(table.sort)
     return [
-        {"AttributeName": name, "AttributeType": "N" if name == "seq" else "S"}
-        for name in sorted(name for name in names if name is not None)
+        {"AttributeName": key, "AttributeType": "N" if key == "seq" else "S"}
+        for key in sorted(keys)
     ]
 
 

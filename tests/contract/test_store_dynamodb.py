@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from threading import Barrier
 
 import boto3
 import pytest
@@ -251,6 +253,24 @@ def test_an_index_that_is_missing_is_added_and_filled(moto_client, new_run):
     assert store.runs(status=RunStatus.QUEUED) == [run]
     assert store.runs(feature_id=run.feature_id) == [run]
     assert store.runs(project_id=run.project_id) == [run]
+
+
+@pytest.mark.parametrize("backend", ["moto", "dynalite"])
+def test_several_processes_may_create_the_tables_at_once(request, backend, new_run):
+    client = request.getfixturevalue(f"{backend}_client")
+    together = Barrier(4)
+
+    def create():
+        together.wait(timeout=30)
+        create_tables(client, "at-once-")
+
+    with ThreadPoolExecutor(4) as threads:
+        for creating in [threads.submit(create) for _ in range(4)]:
+            creating.result()
+    run = new_run()
+    store = DynamoStore(client, "at-once-")
+    store.put_run(run)
+    assert store.runs(feature_id=run.feature_id) == [run]
 
 
 def test_the_command_creates_every_table_and_is_harmless_again(dynalite_url, dynalite_client):

@@ -50,10 +50,12 @@ def create_app(settings: Settings | None = None, chat: Chat | None = None) -> Fl
     if settings is None:
         settings = chat.settings if chat else load_settings(os.environ)
     configure(settings.log_level)
-    if chat is None:
-        chat = bootstrap(settings, tasks=BackgroundTasks(settings.broker_url))
-        chat.store.create_schema()
     app = Flask(__name__)
+    if chat is None:
+        tasks = BackgroundTasks(settings.broker_url)
+        chat = bootstrap(settings, tasks=tasks)
+        chat.store.create_schema()
+        app.extensions["tasks"] = tasks
     app.config.update(
         MAX_CONTENT_LENGTH=settings.body_max_bytes,
         MAX_FORM_MEMORY_SIZE=settings.body_max_bytes,

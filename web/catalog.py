@@ -67,7 +67,11 @@ def feature(call: Call, feature_id: str) -> Response:
 def feature_messages(call: Call, feature_id: str) -> Response:
     query = call.query
     found = call.chat.messages.feature_page(
-        call.principal, feature_id, cursor=query.cursor, limit=query.limit, kinds=kinds_of(query.kind)
+        call.principal,
+        feature_id,
+        cursor=query.cursor,
+        limit=query.limit,
+        kinds=kinds_of(query.kind),
     )
     return slice_answer(found)
 

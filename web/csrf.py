@@ -58,5 +58,7 @@ def known_host(host: str, settings: Settings) -> bool:
         name = urlsplit(f"//{host}").hostname
     except ValueError:
         return False
-    ours = {urlsplit(origin).hostname for origin in (*settings.allowed_origins, settings.public_url)}
+    ours = {
+        urlsplit(origin).hostname for origin in (*settings.allowed_origins, settings.public_url)
+    }
     return name in ours or name in _LOOPBACK

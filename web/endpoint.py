@@ -146,9 +146,7 @@ def route(
             )
             return view(call, **path_values)
 
-        bp.add_url_rule(
-            re.sub(r"{(\w+)}", r"<\1>", path), view.__name__, checked, methods=[method]
-        )
+        bp.add_url_rule(re.sub(r"{(\w+)}", r"<\1>", path), view.__name__, checked, methods=[method])
         return view
 
     return decorate
@@ -214,7 +212,9 @@ def _idempotency_key() -> str | None:
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON response; models become their JSON, orjson.Fragment is passed on as it is."""
     data = orjson.dumps(value, default=_as_json)
-    return Response(data, status=status, headers=dict(headers or {}), content_type="application/json")
+    return Response(
+        data, status=status, headers=dict(headers or {}), content_type="application/json"
+    )
 
 
 def _as_json(value: Any) -> Any:

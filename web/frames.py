@@ -18,9 +18,9 @@ from chat.events import EventJson
 def text(payload: bytes) -> bytes:
     """A whole text message in one frame."""
     length = len(payload)
-    if length < 126:  # noqa: PLR2004 - the three length forms of RFC 6455 section 5.2
+    if length < 126:
         return bytes((0x81, length)) + payload
-    if length < 65_536:  # noqa: PLR2004
+    if length < 65_536:
         return b"\x81\x7e" + struct.pack("!H", length) + payload
     return b"\x81\x7f" + struct.pack("!Q", length) + payload
 

@@ -41,8 +41,8 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's si
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
     """Tell everybody who is connected to come back elsewhere (1001), and send what waits for the broker."""
-    app = getattr(worker, "wsgi", None)
-    web = getattr(app, "extensions", {}).get("web")
-    if web is not None:
-        web.live.stop()
-        web.chat.close() if hasattr(web.chat, "close") else None
+    made = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    if "web" in made:
+        made["web"].live.stop()
+    if "tasks" in made:
+        made["tasks"].stop()

@@ -54,9 +54,7 @@ class HandedOver(Response):
 
     adopt: Callable[[socket.socket, Headers], None]
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = self.get_wsgi_headers(environ)
         headers.remove("Content-Length")
         headers.set("Connection", "close")
@@ -76,7 +74,7 @@ def head(status: int, headers: Headers) -> bytes:
 class InertThread:
     """Stands in for the reader thread that simple_websocket wants: its handshake is all we use."""
 
-    def __init__(self, target: Callable[[], None] | None = None, **_: Any) -> None:
+    def __init__(self, **_: Any) -> None:
         self.name = "inert"
 
     def start(self) -> None:

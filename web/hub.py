@@ -148,7 +148,7 @@ class Hub:
             for room, payloads in rooms.items():
                 try:
                     room.arrived(payloads)
-                except Exception:
+                except Exception:  # noqa: BLE001
                     _log.exception("live.batch_failed", room=room.name)  # the others go on
         finally:
             self.flush()
@@ -218,7 +218,7 @@ class Hub:
         for peer in list(self.peers):
             peer.go_away()
         deadline = time.monotonic() + timeout_s
-        while self.peers and time.monotonic() < deadline:
+        while self.peers and time.monotonic() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
         self._ticker.cancel()
         self.subscriber.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from base64 import b64decode
 from collections.abc import Callable
@@ -68,16 +69,12 @@ class Live:
         """Close everything with "come back" (1001). Called once, when the process is to end."""
         if not self._thread.running or self._hub is None:
             return
-        try:
+        with contextlib.suppress(TimeoutError):
             self._thread.run(self._hub.stop(timeout_s), timeout_s + 1)
-        except TimeoutError:
-            pass
         self._thread.stop()
 
 
-async def _connect(
-    loop: asyncio.AbstractEventLoop, peer: Peer, connection: socket.socket
-) -> None:
+async def _connect(loop: asyncio.AbstractEventLoop, peer: Peer, connection: socket.socket) -> None:
     try:
         await loop.connect_accepted_socket(lambda: peer, connection)
     except OSError:
@@ -111,7 +108,7 @@ def before_handshake() -> None:
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
-@sock.route(PATH, bp=bp)
+@sock.route(PATH, bp=bp)  # type: ignore[untyped-decorator]  # flask-sock has no types
 def live(ws: Any) -> None:
     """Shaken hands; now the connection belongs to the loop."""
     web = cast("Web", current_app.extensions["web"])

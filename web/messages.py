@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 from flask import Blueprint, Response, request
 
+from chat.access import SYSTEM
 from chat.errors import (
     AlreadyTaken,
     Forbidden,
@@ -14,13 +16,10 @@ from chat.errors import (
     TooLarge,
 )
 from chat.requests import EditMessage, PostMessage
-from chat.access import SYSTEM
 from web.endpoint import Call, Who, answer, route
 from web.paging import expected_version, kinds_of, raw, tag
 from web.problems import PreconditionRequired
 from web.shapes import Cancelled, EventMade, EventPage, MessageDetail, PageQuery
-
-import orjson
 
 bp = Blueprint("messages", __name__)
 _PATH = "/api/agent-runs/{run_id}/messages"
@@ -75,9 +74,7 @@ def edit(call: Call, run_id: str, message_id: str) -> Response:
         receipt = call.chat.messages.get(call.principal, run_id, message_id)["receipt"]
         version = receipt["version"] if receipt else 1
     posted = call.chat.messages.edit(call.principal, run_id, message_id, version, call.body)
-    return answer(
-        {"event": orjson.Fragment(posted.data)}, headers={"ETag": tag(version + 1)}
-    )
+    return answer({"event": orjson.Fragment(posted.data)}, headers={"ETag": tag(version + 1)})
 
 
 @route(bp, "DELETE", _ONE, who=Who.PERSON, answers={200: Cancelled},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -13,11 +13,11 @@ from chat.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    TooLarge,
     TooMany,
     Unauthenticated,
     Unavailable,
 )
-from chat.errors import TooLarge
 from chat.settings import Settings
 from web.csrf import BadOrigin
 from web.endpoint import OPERATIONS, Operation, Who
@@ -25,8 +25,8 @@ from web.problems import MEDIA_TYPE, BadRequest, PreconditionRequired, Unsupport
 from web.shapes import Problem
 
 _REF: Final = "#/components/schemas/{model}"
-_COOKIE: Final = {"cookie": []}
-_TOKEN: Final = {"runToken": []}
+_COOKIE: Final[dict[str, list[str]]] = {"cookie": []}
+_TOKEN: Final[dict[str, list[str]]] = {"runToken": []}
 _SECURITY: Final[dict[Who, list[dict[str, list[str]]]]] = {
     Who.PERSON: [_COOKIE],
     Who.AGENT: [_TOKEN],
@@ -86,7 +86,10 @@ def _schemas() -> tuple[dict[tuple[type[BaseModel], str], str], Json]:
         list(wanted),  # type: ignore[arg-type]  # the mode is a literal
         ref_template=_REF,
     )
-    return {key: value["$ref"] for key, value in found.items()}, whole["$defs"]
+    named = {
+        cast("tuple[type[BaseModel], str]", key): value["$ref"] for key, value in found.items()
+    }
+    return named, whole["$defs"]
 
 
 def _noun(operation: Operation) -> str:

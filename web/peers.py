@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from web.frames import Framing
 
@@ -45,13 +45,12 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is ours from here."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
-        self.transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=HIGH_WATER_BYTES // 4)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are registered nowhere
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=HIGH_WATER_BYTES // 4)
         self.hub.entered(self)
         self.opened()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The other end is gone, or we closed."""
         self.closing = True
         self.transport = None
@@ -90,7 +89,7 @@ class Peer(asyncio.Protocol):
         """The process is ending: close in the way that means "come back"."""
         self.finish(b"")
 
-    def expel(self, code: int, reason: str) -> None:
+    def expel(self, code: int, reason: str) -> None:  # noqa: ARG002 - for those that can say it
         """Close for a reason the other end should know, as a WebSocket close code."""
         self.finish(b"")
 

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-import structlog
 from flask import Response
 from werkzeug.datastructures import Headers
 
@@ -20,10 +19,9 @@ from web.handover import HandedOver, can_hand_over, head
 from web.hub import Hub
 from web.live import Live
 from web.peers import Peer
-from web.problems import MEDIA_TYPE
+from web.problems import MEDIA_TYPE, unexpected
 
 Look = Callable[[], dict[str, Any]]
-_log = structlog.get_logger(__name__)
 
 
 class Poll(Peer):
@@ -74,9 +72,8 @@ class Poll(Peer):
         except ChatError as error:
             self._respond(error.status, orjson.dumps(error.problem()), MEDIA_TYPE)
             return
-        except Exception:
-            _log.exception("web.poll_failed", run_id=self._run_id)
-            self._respond(500, b"{}", MEDIA_TYPE)
+        except Exception as error:  # noqa: BLE001 - whoever waits gets an answer
+            self._respond(500, orjson.dumps(unexpected(error).problem()), MEDIA_TYPE)
             return
         if self.transport is None or self.transport.is_closing():
             if self._unheard is not None:
@@ -136,5 +133,5 @@ def hold(
             lambda hub: Poll(hub, headers, run_id, wait_s, wakes, look, enough, unheard),
         )
 
-    response.adopt = adopt  # type: ignore[method-assign]
+    response.adopt = adopt
     return response

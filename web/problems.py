@@ -81,7 +81,8 @@ def from_error(error: ChatError) -> Response:
 
 def _from_http(error: HTTPException) -> Response:
     if error.response is not None:  # a redirect for a missing slash
-        return Response(error.response.get_data(), error.response.status, error.response.headers)
+        location = error.response.headers.get("Location", "/")
+        return Response(status=error.response.status_code, headers={"Location": location})
     status = HTTPStatus(error.code or 500)
     code = status.phrase.lower().replace(" ", "_").replace("-", "_")
     document = {
@@ -97,18 +98,21 @@ def _from_http(error: HTTPException) -> Response:
     return problem(document, headers)
 
 
-def _from_unknown(error: Exception) -> Response:
+class Internal(ChatError):
+    """Something that should not happen. The log knows more, under the number in the detail."""
+
+    code, title = "internal", "Something went wrong on our side"
+
+
+def unexpected(error: BaseException) -> Internal:
+    """Note an exception that nobody foresaw, and what may be said of it outside: a number."""
     error_id = new_id("err")
     _log.error("web.unexpected", error_id=error_id, exc_info=error)
-    return problem(
-        {
-            "type": "urn:omakase:problem:internal",
-            "title": "Something went wrong on our side",
-            "status": 500,
-            "detail": f"Tell the operator this number: {error_id}.",
-            "code": "internal",
-        }
-    )
+    return Internal(f"Tell the operator this number: {error_id}.")
+
+
+def _from_unknown(error: Exception) -> Response:
+    return from_error(unexpected(error))
 
 
 def register(app: Flask) -> None:

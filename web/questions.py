@@ -28,7 +28,9 @@ def questions(call: Call, run_id: str) -> Response:
         raise Invalid("Name the question by its 'handle'.")
     if handle is None:
         return answer({"questions": call.chat.questions.list(call.principal, run_id)})
-    return _held(call, run_id, lambda: call.chat.questions.by_handle(call.principal, run_id, handle))
+    return _held(
+        call, run_id, lambda: call.chat.questions.by_handle(call.principal, run_id, handle)
+    )
 
 
 @route(bp, "POST", _PATH, who=Who.AGENT, body=AskQuestion,

@@ -253,9 +253,7 @@ class RunRoom(Room):
         """Remember entries in the ring, for those who come back in a moment."""
         self.ring.extend(entries)
         self.ring_bytes += sum(len(entry.payload) for entry in entries)
-        while self.ring and (
-            self.ring_bytes > RING_MAX_BYTES or len(self.ring) > RING_MAX_ENTRIES
-        ):
+        while self.ring and (self.ring_bytes > RING_MAX_BYTES or len(self.ring) > RING_MAX_ENTRIES):
             self.ring_bytes -= len(self.ring.popleft().payload)
 
     # holes
@@ -344,7 +342,9 @@ class RunRoom(Room):
         super().acknowledged()
         if again and self.held is None and (self.live or self.joining or self.watchers):
             self.fill([], greet=True)
-        elif again and self.held is None:  # nobody would notice a hole, so nothing is known any more
+        elif (
+            again and self.held is None
+        ):  # nobody would notice a hole, so nothing is known any more
             self.top, self.epoch = None, b""
             self.ring.clear()
             self.ring_bytes = 0

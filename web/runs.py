@@ -27,7 +27,10 @@ def _card(chat: Chat, run: Run) -> dict[str, Any]:
 def runs(call: Call) -> Response:
     query = call.query
     found = call.chat.runs.list(
-        call.principal, project_id=query.project_id, feature_id=query.feature_id, status=query.status
+        call.principal,
+        project_id=query.project_id,
+        feature_id=query.feature_id,
+        status=query.status,
     )
     return answer({"runs": found})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request, session
 
-from chat.errors import Forbidden, Unauthenticated
 from chat.access import Principal
+from chat.errors import Forbidden, Unauthenticated
 from web import auth
 from web.endpoint import Call, Who, answer, route
 from web.shapes import SessionShape, SignIn
@@ -29,7 +29,7 @@ def sign_in(call: Call) -> Response:
 
 @route(bp, "GET", "/api/session", who=Who.ANYBODY, answers={200: SessionShape},
        refuses=(Unauthenticated,), summary="Who am I")  # fmt: skip
-def who_am_i(call: Call) -> Response:
+def who_am_i(call: Call) -> Response:  # noqa: ARG001 - every view takes it
     return answer(_shown(auth.demand_person(request)))
 
 

@@ -7,8 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from chat.access import Level
-from chat.events import AnswerEvent, Event, QuestionEvent, SenderKind, StepBody, StepEvent
-from chat.events import Mode, ReceiptState
+from chat.events import (
+    AnswerEvent,
+    Event,
+    Mode,
+    QuestionEvent,
+    ReceiptState,
+    SenderKind,
+    StepBody,
+    StepEvent,
+)
 from chat.requests import Handle
 from chat.runs import Agent, Feature, Phase, Project, Role, RunStatus, StartKind
 

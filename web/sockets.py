@@ -19,7 +19,7 @@ from chat.runs import Frozen
 from web import frames
 from web.hub import HEARTBEAT_S, Hub, Seat
 from web.peers import Peer
-from web.problems import from_validation
+from web.problems import from_validation, unexpected
 from web.rooms import RunRoom
 
 COMMANDS_A_SECOND: Final = 30.0
@@ -79,7 +79,7 @@ class Pong(Frozen):
 
 
 Command = Auth | Subscribe | Unsubscribe | Send | Typing | ReadMark | Watch | Pong
-_COMMANDS: Final = {
+_COMMANDS: Final[dict[str, type[Command]]] = {
     "auth": Auth, "subscribe": Subscribe, "unsubscribe": Unsubscribe, "send": Send,
     "typing": Typing, "read": ReadMark, "watch": Watch, "pong": Pong,
 }  # fmt: skip
@@ -167,15 +167,16 @@ class LiveSocket(Peer):
         decoder = self._decoder
         try:
             decoder.receive_bytes(data)
-            while (frame := decoder.process_buffer()) is not None:
+            while self._open() and (frame := decoder.process_buffer()) is not None:
                 self._frame(frame)
-                if self.closing:
-                    return
         except ParseFailed as error:
             self.expel(int(error.code), "not a frame as RFC 6455 has it")
             return
         if decoder.header is None and not len(decoder.buffer):
             self._decoder = None
+
+    def _open(self) -> bool:
+        return not self.closing
 
     def _frame(self, frame: Frame) -> None:
         if not frame.opcode.iscontrol():
@@ -198,7 +199,7 @@ class LiveSocket(Peer):
                 self.push(frames.pong(frame.payload))
         elif frame.opcode is Opcode.CLOSE:
             self.expel(1000, "")
-        elif frame.opcode is not Opcode.PONG:
+        elif frame.opcode is Opcode.BINARY:
             self.expel(1003, "text only")
 
     def _may_go_on(self) -> bool:
@@ -222,7 +223,8 @@ class LiveSocket(Peer):
         except orjson.JSONDecodeError:
             self.expel(4400, "not JSON")
             return
-        model = _COMMANDS.get(value.get("type")) if isinstance(value, dict) else None  # type: ignore[arg-type]
+        named = value.get("type") if isinstance(value, dict) else None
+        model = _COMMANDS.get(named) if isinstance(named, str) else None
         if model is None:
             self.expel(4400, "not a frame that is known")
             return
@@ -231,6 +233,9 @@ class LiveSocket(Peer):
         except ValidationError as error:
             self._refuse(value, from_validation(error))
             return
+        self._obey(command)
+
+    def _obey(self, command: Command) -> None:
         if isinstance(command, Auth):
             self._auth(command)
         elif self.principal is None:
@@ -326,6 +331,9 @@ class LiveSocket(Peer):
                     answer = await self.hub.read(self._perform, command, self.principal)
                 except ChatError as error:
                     self._refuse(command.model_dump(include={"key", "run_id"}), error)
+                except Exception as error:  # noqa: BLE001 - the socket goes on; the log has the rest
+                    problem = unexpected(error)
+                    self._refuse(command.model_dump(include={"key", "run_id"}), problem)
                 else:
                     if answer is not None:
                         self.push(answer)
@@ -342,7 +350,7 @@ class LiveSocket(Peer):
         if isinstance(command, ReadMark):
             chat.live.read_mark(principal, command.run_id, command.seq)
             return None
-        self.hub.limits.hit("write", principal)
+        self.hub.limits.hit("message", principal)
         try:
             body = PostMessage(
                 text=command.text,
@@ -352,7 +360,7 @@ class LiveSocket(Peer):
             )
         except ValidationError as error:
             raise from_validation(error) from error
-        posted = chat.messages.post(principal, command.run_id, body, command.key)
+        posted = chat.messages.post(principal, command.run_id, body, key=command.key)
         sent = {
             "type": "sent",
             "key": command.key,

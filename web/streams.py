@@ -45,7 +45,9 @@ class EventStream(Peer):
         if self.hub.stopping:
             self.finish(b"")
             return
-        seat = self.seats[self._run_id] = Seat(self, self.hub.run_room(self._run_id), self._principal)
+        seat = self.seats[self._run_id] = Seat(
+            self, self.hub.run_room(self._run_id), self._principal
+        )
         self.hub.spawn(self._join(seat))
 
     async def _join(self, seat: Seat) -> None:
@@ -86,5 +88,5 @@ def stream(call: Call, run_id: str) -> Response:
             connection, lambda hub: EventStream(hub, opening, principal, run_id, after, epoch)
         )
 
-    response.adopt = adopt  # type: ignore[method-assign]
+    response.adopt = adopt
     return response

@@ -10,7 +10,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import hiredis
 import structlog
@@ -52,8 +52,7 @@ class _Connection(asyncio.Protocol):
         self.heard = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are registered nowhere
 
     def write(self, data: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -93,7 +92,7 @@ class Subscriber:
     """Keeps the connection up and the wanted channels subscribed. Used on the loop's thread only."""
 
     def __init__(self, url: str, listener: Listener) -> None:
-        self._options: dict[str, Any] = dict(parse_url(url))
+        self._options: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
         self._secure = url.startswith("rediss:")
         self._listener = listener
         self._wanted: set[bytes] = set()

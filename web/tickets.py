@@ -1,6 +1,6 @@
 """Tickets for a WebSocket that cannot carry a cookie.
 
-    ticket:{sha256 of the ticket}   string: the principal as JSON; 60 s; taken with GETDEL, so used once
+ticket:{sha256 of the ticket}   string: the principal as JSON; 60 s; taken with GETDEL, so used once
 """
 
 from __future__ import annotations

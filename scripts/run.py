@@ -33,6 +33,8 @@ from chat.settings import Settings, is_loopback, load_settings  # noqa: E402
 REDIS_PORT = 6390
 """Preferred, so that redis-cli finds it; another when it is taken."""
 READY_WITHIN_S = 90.0
+WEB_ALONE_S = 15.0
+"""Importing is what a start costs: the page gets the processor first, Celery follows."""
 COLOURS = {"web": 36, "worker": 32, "beat": 34, "flower": 35, "redis": 31, "demo": 33}
 
 
@@ -149,7 +151,13 @@ def seed(env: Mapping[str, str], address: str, terminal: Terminal) -> None:
         terminal("demo", f"the demo could not be set up (code {code}); everything else runs")
 
 
-def greet(env: Mapping[str, str], settings: Settings, supervisor: Supervisor, began: float) -> None:
+def greet(
+    env: Mapping[str, str],
+    settings: Settings,
+    supervisor: Supervisor,
+    began: float,
+    ready: threading.Event,
+) -> None:
     """Wait for the page, say where it is, set up the demo."""
     terminal = Terminal(sys.stdout)
     address = local_address(settings)
@@ -162,6 +170,7 @@ def greet(env: Mapping[str, str], settings: Settings, supervisor: Supervisor, be
             terminal.say(
                 f"The page does not answer after {READY_WITHIN_S:g} s: see the lines above."
             )
+    ready.set()
     took_s = time.monotonic() - began
     terminal.say(
         f"\n  Omakase is at {settings.public_url} · Celery's work at "
@@ -188,6 +197,7 @@ def main() -> int:
 
 def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began: float) -> int:
     """Run until a signal says stop, which is how it ends well: 0."""
+    build_agent_hooks()
     terminal = Terminal(sys.stdout)
     supervisor = Supervisor(terminal)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -202,12 +212,18 @@ def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began
         if redis.process is None:
             raise Invalid("Redis cannot be started, see above.")
         embedded_redis.EmbeddedRedis(redis.process, folder, redis_port).wait_ready()
-    build_agent_hooks()
-    for name, command in services_of(ROOT / "Procfile").items():
-        supervisor.add(name, lambda line=command: spawn(line, env))  # type: ignore[misc]
-
-    greeter = threading.Thread(target=greet, args=(env, settings, supervisor, began), daemon=True)
-    greeter.start()
+    (first, command), *others = services_of(ROOT / "Procfile").items()
+    supervisor.add(first, lambda: spawn(command, env))
+    ready = threading.Event()
+    threading.Thread(
+        target=greet, args=(env, settings, supervisor, began, ready), daemon=True
+    ).start()
+    while not (supervisor.stopping.is_set() or ready.wait(0.1)):
+        supervisor.look()
+        if time.monotonic() > began + WEB_ALONE_S:
+            break
+    for name, line in [] if supervisor.stopping.is_set() else others:
+        supervisor.add(name, lambda line=line: spawn(line, env))  # type: ignore[misc]
     supervisor.run()
     terminal.say("Stopped. What was said is kept in " + str(settings.state_dir))
     return 0

@@ -53,7 +53,8 @@ BY_STATUS: Final = "by-status"
 
 READY_S: Final = 600.0
 """How long a table or an index may take to become ACTIVE; AWS fills a new index from what is there."""
-_POLL_S: Final = 0.5
+_POLL_S: Final = 0.02
+_POLL_MAX_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def _create(client: DynamoDBClient, prefix: str, table: _Table) -> None:
 def _complete(client: DynamoDBClient, prefix: str, table: _Table, deadline: float) -> None:
     """Wait for the table, then add the indexes it lacks: AWS takes one at a time."""
     name = prefix + table.name
+    pause_s = _POLL_S
     while True:
         description = client.describe_table(TableName=name)["Table"]
         present = table.indexes.keys() & {
@@ -138,7 +140,8 @@ def _complete(client: DynamoDBClient, prefix: str, table: _Table, deadline: floa
                 )
         if time.monotonic() > deadline:
             raise Unavailable(f"The table {name} and its indexes did not become active.")
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _POLL_MAX_S)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -21,13 +22,15 @@ HARNESS = """
 import os, signal, sys
 from pathlib import Path
 from supervisor import Supervisor, services_of, spawn
-supervisor = Supervisor(lambda name, line: print(f"{name}| {line}", flush=True))
+def say(line):
+    os.write(1, (line + "\\n").encode())  # whole lines, whichever thread says them
+supervisor = Supervisor(lambda name, line: say(f"{name}| {line}"))
 signal.signal(signal.SIGTERM, lambda *_: supervisor.stopping.set())
 for name, command in services_of(Path(sys.argv[1])).items():
     supervisor.add(name, lambda line=command: spawn(line, os.environ))
-print("all started", flush=True)
+say("all started")
 supervisor.run()
-print("all stopped", flush=True)
+say("all stopped")
 """
 
 
@@ -49,10 +52,11 @@ class Running:
 
     def line(self, pattern: str) -> re.Match[str]:
         """The next line that matches; fails when the output ends or nothing comes for 20 seconds."""
-        while (line := self._lines.get(timeout=20)) is not None:
-            self.seen.append(line)
-            if match := re.search(pattern, line):
-                return match
+        with contextlib.suppress(queue.Empty):
+            while (line := self._lines.get(timeout=20)) is not None:
+                self.seen.append(line)
+                if match := re.search(pattern, line):
+                    return match
         raise AssertionError(f"no line like {pattern!r} in {self.seen}")
 
     def stop(self) -> None:

@@ -56,6 +56,17 @@ def test_the_image_holds_every_package_and_no_tests():
     assert {f"!{name}" for name in copied} <= set(ignored)
 
 
+def test_what_the_image_copies_is_there_and_let_through():
+    lines = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    sources = {source for line in lines for source in line.split()}
+
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    let_through = set((ROOT / ".dockerignore").read_text().splitlines())
+    assert {f"!{source}" for source in sources} <= let_through
+
+
 def test_compose_has_every_service_and_publishes_on_loopback_alone():
     services = COMPOSE["services"]
 

@@ -15,9 +15,10 @@ rm -rf "$here/lit" "$here/highlight" "$here/marked.js" "$here/purify.js"
 mkdir -p "$here/lit/directives" "$here/highlight/languages"
 
 relative() { # file depth-prefix
-  sed -e "s#\"@lit/reactive-element\"#\"$2reactive-element.js\"#g" \
-      -e "s#\"lit-html\"#\"$2lit-html.js\"#g" -e "s#\"lit-html/is-server.js\"#\"$2is-server.js\"#g" \
-      -e "s#\"lit-element/lit-element.js\"#\"$2lit-element.js\"#g" \
+  sed -E -e "s#(from|import)\"@lit/reactive-element\"#\1\"$2reactive-element.js\"#g" \
+      -e "s#(from|import)\"lit-html\"#\1\"$2lit-html.js\"#g" \
+      -e "s#(from|import)\"lit-html/is-server.js\"#\1\"$2is-server.js\"#g" \
+      -e "s#(from|import)\"lit-element/lit-element.js\"#\1\"$2lit-element.js\"#g" \
       -e '/^\/\/# sourceMappingURL=/d' "$1"
 }
 relative $m/lit/index.js ./ >"$here/lit/index.js"

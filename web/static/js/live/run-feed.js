@@ -35,6 +35,8 @@ export class RunFeed {
     /** @type {"idle"|"loading"|"ready"|"error"} */
     this.history = "idle";
     this.hasOlder = false;
+    /** The first `seq` of the pages; single older events may be here too (an open question). */
+    this.oldest = 0;
     this.isLoadingOlder = false;
     /** @type {Problem|null} */
     this.problem = null;
@@ -71,6 +73,7 @@ export class RunFeed {
       for (const event of page.events) this.view.apply(event);
       this.run = run;
       this.view.applySnapshot(snapshot);
+      this.oldest = page.events[0]?.seq ?? 0;
       this.hasOlder = page.has_more;
       this.history = "ready";
       this.problem = null;
@@ -92,9 +95,9 @@ export class RunFeed {
     this.isLoadingOlder = true;
     this.signal.notify();
     try {
-      const oldest = Math.min(...this.view.events.keys());
-      const page = await this.api.messages(this.runId, { before: oldest, limit: PAGE, kinds: TALK_KINDS });
+      const page = await this.api.messages(this.runId, { before: this.oldest, limit: PAGE, kinds: TALK_KINDS });
       for (const event of page.events) this.view.apply(event);
+      this.oldest = page.events[0]?.seq ?? this.oldest;
       this.hasOlder = page.has_more && page.events.length > 0;
     } catch {
       // the same scroll asks again

@@ -7,7 +7,7 @@ export const BLOCK = 200;
  * @typedef {{key: string, runId: string, agent: string, number: number, seq: number, line: number, stream: string, level: string, at: string, text: string, bare: string}} Line
  */
 
-const LEVEL = /\b(CRITICAL|FATAL|ERROR|WARN(?:ING)?|INFO|DEBUG|TRACE)\b/;
+const LEVEL = /\b(CRITICAL|FATAL|ERROR|FAILED|WARN(?:ING)?|INFO|DEBUG|TRACE)\b/;
 
 /** The log of several runs as one list of lines, in order of time and, within a run, of `seq`; nothing twice. */
 export class LogLines {
@@ -95,7 +95,7 @@ function compare(a, b) {
 function level(text, stream) {
   const found = LEVEL.exec(text.slice(0, 120));
   if (!found) return stream === "stderr" ? "error" : "info";
-  if (/CRIT|FATAL|ERR/.test(found[1])) return "error";
+  if (/CRIT|FATAL|ERR|FAILED/.test(found[1])) return "error";
   if (/WARN/.test(found[1])) return "warning";
   return /INFO/.test(found[1]) ? "info" : "debug";
 }

@@ -20,10 +20,10 @@ export class Receipts {
     for (const id of event.body.ids) {
       const known = this.byId.get(id) ?? blank();
       known.times[event.body.state] = event.at;
+      known.attempt = Math.max(known.attempt, event.body.attempt ?? 0);
       if (event.seq > known.seq) {
         known.seq = event.seq;
         known.state = event.body.state;
-        known.attempt = event.body.attempt ?? known.attempt;
         known.step = event.body.step ?? null;
         known.reason = event.body.reason ?? null;
         known.movedTo = event.body.moved_to?.run_id ?? null;

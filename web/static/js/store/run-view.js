@@ -33,6 +33,9 @@ export class RunView {
     this.streams = new Map();
     /** @type {Set<string>} */
     this.openQuestions = new Set();
+    /** @type {Set<number>} seqs of what the agent said to a person, also where the event itself is not here */
+    this.said = new Set();
+    /** @type {Set<number>} */
     this.seen = new Set();
     this.status = "queued";
     /** @type {string|null} */
@@ -94,6 +97,7 @@ export class RunView {
       this.events.set(event.seq, event);
       this.sorted = null;
     }
+    if (isSaid(event)) this.said.add(event.seq);
     this.fold(event);
     return true;
   }
@@ -188,9 +192,7 @@ export class RunView {
   /** How many things the agent said after `seq`. @param {number} seq */
   unreadAfter(seq) {
     let count = 0;
-    for (const event of this.events.values()) {
-      if (event.seq > seq && isSaid(event)) count++;
-    }
+    for (const said of this.said) if (said > seq) count++;
     return count;
   }
 }

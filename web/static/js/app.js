@@ -1,0 +1,1 @@
+import "./components/omakase-app.js";

@@ -1,0 +1,108 @@
+/** @import {Agent, Feature, Project, Run} from "../types.js" */
+/** @import {SharedClient} from "./shared-client.js" */
+import { Problem } from "../problem.js";
+import { ENDED, isSaid } from "../store/run-view.js";
+import { Signal } from "./signal.js";
+
+/** A project's features and runs, with a live feed for each run that somebody could look at. */
+export class ProjectState {
+  /** @param {string} projectId @param {SharedClient} client */
+  constructor(projectId, client) {
+    this.projectId = projectId;
+    this.client = client;
+    this.signal = new Signal();
+    /** @type {Project|null} */
+    this.project = null;
+    /** @type {Agent[]} */
+    this.agents = [];
+    /** @type {Feature[]} */
+    this.features = [];
+    /** @type {Run[]} newest first */
+    this.runs = [];
+    /** @type {Map<string, () => void>} what ends the following of a run */
+    this.followed = new Map();
+    this.isLoaded = false;
+    this.problem = "";
+    this.isClosed = false;
+    this.isLoadingRuns = false;
+    this.isStale = false;
+    this.stopWatching = client.watch(projectId, () => void this.loadRuns());
+  }
+
+  async load() {
+    const { api } = this.client;
+    try {
+      [this.project, this.agents, this.features] = await Promise.all([api.project(this.projectId), api.agents(), api.features(this.projectId)]);
+      this.problem = "";
+    } catch (error) {
+      this.problem = Problem.from(error).message;
+    }
+    await this.loadRuns();
+    this.isLoaded = !this.problem;
+    this.signal.notify();
+  }
+
+  /** Fetch the runs; hints that come meanwhile are answered by one more fetch. */
+  async loadRuns() {
+    this.isStale = true;
+    if (this.isLoadingRuns || this.isClosed) return;
+    this.isLoadingRuns = true;
+    while (this.isStale && !this.isClosed) {
+      this.isStale = false;
+      try {
+        this.runs = await this.client.api.runs(this.projectId);
+        if (this.runs.some((run) => !this.features.some((feature) => feature.id === run.feature_id))) {
+          this.features = await this.client.api.features(this.projectId);
+        }
+        this.followAll();
+      } catch (error) {
+        this.problem = Problem.from(error).message;
+      }
+      this.signal.notify();
+    }
+    this.isLoadingRuns = false;
+  }
+
+  followAll() {
+    if (this.isClosed) return;
+    for (const run of this.runs) {
+      const isLatest = this.latestRun(run.feature_id, run.agent_id) === run;
+      if (!isLatest || this.followed.has(run.id)) continue;
+      const feed = this.client.acquire(run.id);
+      const stop = feed.signal.subscribe(() => this.signal.notify());
+      this.followed.set(run.id, () => {
+        stop();
+        this.client.release(run.id);
+      });
+      feed.follow(run);
+      void this.countUnread(run, feed);
+    }
+  }
+
+  /** What the agent said since this person last looked. @param {Run} run @param {import("./run-feed.js").RunFeed} feed */
+  async countUnread(run, feed) {
+    const mark = this.client.readMarks.get(run.id) ?? 0;
+    if (run.head <= mark) return;
+    try {
+      const page = await this.client.api.messages(run.id, { after: mark, limit: 100, kinds: ["message", "question"] });
+      // Only counted: the events themselves come with the pages of the chat, without a hole between.
+      for (const event of page.events) if (isSaid(event)) feed.view.said.add(event.seq);
+      this.signal.notify();
+    } catch {
+      // the badge stays away until something new is said
+    }
+  }
+
+  /** @param {string} featureId @param {string} agentId @returns {Run|null} the one that works, else the newest */
+  latestRun(featureId, agentId) {
+    const mine = this.runs.filter((run) => run.feature_id === featureId && run.agent_id === agentId);
+    return mine.find((run) => !ENDED.has(run.status)) ?? mine[0] ?? null;
+  }
+
+  close() {
+    this.isClosed = true;
+    this.stopWatching();
+    for (const stop of this.followed.values()) stop();
+    this.followed.clear();
+  }
+}

@@ -1,0 +1,1 @@
+import "./components/sign-in.js";

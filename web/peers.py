@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER_BYTES: Final = 65_536
 BUFFER_MAX_BYTES: Final = 1_048_576
-LINGER_S: Final = 5.0
-"""How long a connection that is being closed may take to read what it was sent."""
+LINGER_S: Final = 30.0
+"""How long a connection that is being closed may take to read what it was sent, and the code."""
 
 
 class Peer(asyncio.Protocol):

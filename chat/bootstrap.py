@@ -13,9 +13,11 @@ from chat.adapters.redis_log import RedisLog, connect
 from chat.adapters.sqlite_store import SqliteStore
 from chat.adapters.system_clock import SystemClock
 from chat.agent_commands import local_command
+from chat.drafts import millis
 from chat.errors import Invalid
 from chat.ports import Clock, Log, Restored, Runtime, Store, Tasks
 from chat.service.agents import Agents
+from chat.service.carry_over import CarryOver
 from chat.service.catalog import Catalog
 from chat.service.context import Context
 from chat.service.delivery import Delivery
@@ -54,6 +56,7 @@ class Chat:
 def open_store(settings: Settings) -> Store:
     """The store that DATABASE names."""
     if settings.sqlite_path is not None:
+        settings.sqlite_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return SqliteStore(settings.sqlite_path)
     place = settings.dynamodb
     if place is None:
@@ -77,7 +80,9 @@ def bootstrap(
 
     def lost(run_id: str) -> Restored | None:
         run = store.run(run_id)
-        return restored(store, run, keep=settings.stream_keep) if run else None
+        if run is None:
+            return None
+        return restored(store, run, keep=settings.stream_keep, now_ms=millis(clock.now()))
 
     log = RedisLog(
         client,
@@ -87,7 +92,8 @@ def bootstrap(
     )
     context = Context(settings=settings, store=store, log=log, clock=clock, tasks=tasks)
     tokens, mailbox, messages = Tokens(context), Mailbox(context), Messages(context)
-    lifecycle = Lifecycle(context, mailbox, messages, tokens)
+    carry_over = CarryOver(context, messages)
+    lifecycle = Lifecycle(context, mailbox, carry_over, tokens)
     ours = runtime
 
     def where_agents_run() -> Runtime:
@@ -112,5 +118,5 @@ def bootstrap(
         mailbox=mailbox,
         agents=Agents(context, lifecycle),
         live=Live(context),
-        delivery=Delivery(context, lifecycle, mailbox, where_agents_run, tokens.of),
+        delivery=Delivery(context, lifecycle, mailbox, carry_over, where_agents_run, tokens.of),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from chat.events import Kind
@@ -176,6 +177,8 @@ class Draft:
     """An agent's words, shortened for its card."""
     stop_at_ms: int | None = None
     """Somebody asked the run to stop, then."""
+    budget: int | None = None
+    """Refused with TooMany when the run was sent so much already."""
     after_end: bool = False
 
 
@@ -202,6 +205,8 @@ class MailItem:
     """Where its present text stands: its own `seq`, or that of the last edit."""
     confirmed_seq: int | None = None
     """The receipt event that says `in_context`."""
+    cancel_seq: int | None = None
+    """The receipt event that says `cancelled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +278,8 @@ class Beat:
     held: bool
     pending: int
     phase: str | None
+    before: RunStatus | None
+    """Where it was when it last became `unresponsive`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +316,10 @@ class Restored:
     token_sha256: str | None
     step_seq: int | None
     last_line: str | None
+    before: RunStatus | None
+    stop_at_ms: int | None
+    heartbeat_ms: int
+    """When it was rebuilt: its agent has from then on to be heard of again."""
 
 
 class Log(Protocol):
@@ -402,6 +413,11 @@ class Log(Protocol):
         """Take back what is not taken yet. Raises as `edit`."""
         ...
 
+    def claim(self, run_id: str, item_id: str, *, target: str, given_up: str | None) -> str | None:
+        """Say which run something undelivered moves to, and return it: the first `target` that asked
+        wins, unless it is `given_up`. None when it is not undelivered (any more)."""
+        ...
+
     def mark_moved(self, run_id: str, item_id: str, receipt: Draft) -> bool:
         """Write `moved` for something undelivered; False when it was no longer that."""
         ...
@@ -431,8 +447,14 @@ class Log(Protocol):
         """Add streamed text at an absolute offset; returns the length that stands, in UTF-16 units."""
         ...
 
-    def mark_stored(self, run_id: str, upto: int) -> None:
-        """Move the stored cursor forward."""
+    def mark_stored(
+        self, run_id: str, upto: int, *, epoch: str | None = None, since: int = 0
+    ) -> bool:
+        """Move the stored cursor forward, never beyond the head.
+
+        False when the log is of another epoch than `epoch`: what was written after `since` was of
+        a log that is gone, and the cursor goes back there.
+        """
         ...
 
     def drain_ends(self, run_id: str) -> None:
@@ -488,3 +510,41 @@ class Tasks(Protocol):
     """Work that is done by a worker, by name; returns at once and is allowed to be lost."""
 
     def enqueue(self, name: str, *args: str) -> None: ...
+
+
+# --- looking in on an agent ----------------------------------------------------------------------
+
+
+class NudgeFailure(StrEnum):
+    """Why an agent could not be told to look now. None of them costs a message, only time."""
+
+    NOT_CONNECTED = "not_connected"
+    DENIED = "denied"
+    SESSION_LIMIT = "session_limit"
+    NO_SHELL = "no_shell"
+    AGENT_NOT_READY = "agent_not_ready"
+    TASK_GONE = "task_gone"
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    ENCRYPTED = "encrypted"
+    COMMAND_FAILED = "command_failed"
+    UNAVAILABLE = "unavailable"
+    PROTOCOL = "protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class NudgeResult:
+    """How a nudge went. `detail` is a sentence for people, without secrets, at most 500 characters."""
+
+    ok: bool
+    failure: NudgeFailure | None
+    detail: str
+    duration_ms: int
+
+
+class Nudge(Protocol):
+    """Tells an agent's side to look into its mailbox now, where that can be done from outside."""
+
+    def nudge(self, run: Run) -> NudgeResult:
+        """Do it and wait for the answer, within a bound of its own. Does not raise for failures."""
+        ...

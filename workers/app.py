@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 from functools import cache
 
+import structlog
 from celery import Celery
 from kombu.entity import Queue
+from kombu.exceptions import OperationalError
 
 from chat.bootstrap import Chat, bootstrap
 from chat.logs import configure
 from chat.settings import load_settings
 
 settings = load_settings(os.environ)
+log = structlog.get_logger("workers")
 
 app = Celery("omakase", broker=settings.broker_url, include=["workers.jobs"])
 app.conf.update(
@@ -57,8 +60,11 @@ class CeleryTasks:
     """`ports.Tasks` of a worker."""
 
     def enqueue(self, name: str, *args: str) -> None:
-        """Queue a task by its name."""
-        app.send_task(name, args=args)
+        """Queue a task by its name. One that the broker does not take is lost: the sweep finds it."""
+        try:
+            app.send_task(name, args=args, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("task_not_sent", task=name, error=type(error).__name__)
 
 
 @cache

@@ -47,18 +47,22 @@ class LocalRuntime:
                         stderr=subprocess.STDOUT,
                         start_new_session=True,
                     )
-                # somebody must wait for it, or it stays behind as a zombie of this worker
+                # Somebody must wait for it, or it stays behind as a zombie of this worker. Its start is
+                # read before anybody waits for it: until then it is there, if only as a zombie
+                stat = _stat(process.pid)
                 threading.Thread(target=process.wait, daemon=True).start()
-                written = {"pid": process.pid, "started": _started(process.pid)}
+                written = {"pid": process.pid, "started": stat[1] if stat else None}
                 temporary = note.with_suffix(".new")
                 temporary.write_text(json.dumps(written))
                 temporary.rename(note)
         return f"local:{run.id}"
 
     def stop(self, handle: str, *, grace_s: float) -> None:
-        """SIGTERM to the process, SIGKILL to its whole group when the grace is over."""
+        """SIGTERM to the process, SIGKILL to its whole group when the grace is over, or at once to what
+        a process that is gone has left behind."""
         pid = self._living(handle)
         if pid is None:
+            self._kill(handle)
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -71,26 +75,38 @@ class LocalRuntime:
         return {handle: Alive(running=self._living(handle) is not None) for handle in handles}
 
     def _kill(self, handle: str) -> None:
-        pid = self._living(handle)
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
+        noted = self._noted(handle)
+        if noted is None:
+            return
+        pid, started = noted
+        stat = _stat(pid)
+        # Its children may have outlived it. A group's number is not given to a new process while the
+        # group is there, so without a process of that number the group is still the old one.
+        if stat is None or stat[1] == started:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
 
     def _living(self, handle: str) -> int | None:
+        noted = self._noted(handle)
+        if noted is None:
+            return None
+        pid, started = noted
+        stat = _stat(pid)
+        return pid if stat is not None and stat[0] not in "ZX" and stat[1] == started else None
+
+    def _noted(self, handle: str) -> tuple[int, int | None] | None:
         note = self._folder / handle.removeprefix("local:") / "process.json"
         try:
             written = json.loads(note.read_text())
         except FileNotFoundError:
             return None
-        pid = int(written["pid"])
-        started = _started(pid)
-        return pid if started is not None and started == written["started"] else None
+        return int(written["pid"]), written["started"]
 
 
-def _started(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot (proc(5), field 22); None for a dead one."""
+def _stat(pid: int) -> tuple[str, int] | None:
+    """A process's state letter, and when it began, in clock ticks since boot (proc(5), fields 3 and 22)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
+    return fields[0], int(fields[19])

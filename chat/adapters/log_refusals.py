@@ -15,6 +15,7 @@ from chat.errors import (
     NotFound,
     RunEnded,
     StaleVersion,
+    TooMany,
     Unavailable,
 )
 
@@ -31,13 +32,10 @@ def refusal(code: str, rest: list[Any]) -> ChatError:
     if code in _WORDS:
         kind, words = _WORDS[code]
         return kind(words)
+    if code == "BUDGET":
+        return TooMany(f"A run takes {int(rest[0])} messages, and this one has had them.")
     if code in {"ENDED", "MOVE"}:
-        status = rest[0].decode()
-        standing = {"status": status}
-        if code == "ENDED":
-            words = f"The run is {status}; it takes no more messages."
-            return RunEnded(words, current_state=standing)
-        return IllegalMove(f"The run is {status} and cannot move there.", current_state=standing)
+        return _by_status(code, rest[0].decode())
     if code == "ANSWERED":
         answer = orjson.loads(rest[1]) if rest[1] else None
         return AlreadyAnswered(
@@ -48,3 +46,11 @@ def refusal(code: str, rest: list[Any]) -> ChatError:
     if code == "TAKEN":
         return AlreadyTaken(f"The message is already {item['state']}.", current_state=shown)
     return StaleVersion(f"The message is at version {item['version']}.", current_state=shown)
+
+
+def _by_status(code: str, status: str) -> ChatError:
+    standing = {"status": status}
+    if code == "ENDED":
+        words = f"The run is {status}; it takes no more messages."
+        return RunEnded(words, current_state=standing)
+    return IllegalMove(f"The run is {status} and cannot move there.", current_state=standing)

@@ -2,12 +2,14 @@
 --
 -- All keys of a run share the hash tag {run_id}, so they live in one slot of a Redis Cluster.
 --   KEYS[1] log        stream  id "<seq>-0", field e = the event's JSON          trimmed when stored and old
---   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at
---   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq}
+--   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at before
+--   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq,
+--                              cancel_seq,to}
 --   KEYS[4] pending    zset    item id, score = seq: accepted, stored or leased
 --   KEYS[5] leases     zset    item id, score = deadline in ms
 --   KEYS[6] questions  hash    q:<id> -> JSON {seq,state,answer_seq,digest}; h:<handle> -> id
---   KEYS[7] open       hash    <id> -> "<units>|<chunks>"; <id>:<n> -> chunk; c:<id> -> closed     gone at the end
+--   KEYS[7] open       hash    <id> -> "<units>|<chunks>"; <id>:<n> -> chunk; "o:" -> the ids that are open, "c:" -> the
+--                              last that were closed, each with a comma                           gone at the end
 --   KEYS[8] drain      string  set while a drain is queued (10 s)
 --   KEYS[9…] key       string  one per idempotency key: "<digest>|<seq>"                        24 h
 --   channel            every event as it stands in the stream; unnumbered frames start with {"type":
@@ -20,6 +22,9 @@ local LOG, META, ITEMS, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local LEASES, QUESTIONS, OPEN, DRAIN = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local command, CHANNEL = ARGV[1], ARGV[2]
 local DRAIN_MS = 10000
+local IDS_MAX = 500 -- ids in one receipt: ReceiptBody allows 1,000, and an item of the database 400 KB
+local UNREAD_MAX = 50 -- what a refused finish shows: as much as one lease
+local OPEN_MAX, CLOSED_MAX = 16, 64 -- streamed messages that are open, and closed ones that are remembered
 local ENDED = {completed = true, failed = true, stopped = true}
 
 local wrote = false
@@ -44,8 +49,25 @@ local function fill(head, mark, value)
   return string.sub(head, 1, at - 1) .. value .. string.sub(head, at + #mark)
 end
 
-local function with_ids(head, ids)
-  return fill(head, '"@ids"', cjson.encode(ids))
+-- A receipt about any number of ids: as many events as it takes, the second and later under ids of their own.
+local said = {}
+local function say(head, ids, attempt)
+  local seq
+  for first = 1, #ids, IDS_MAX do
+    local part = {}
+    for index = first, math.min(first + IDS_MAX - 1, #ids) do part[#part + 1] = ids[index] end
+    said[head] = (said[head] or 0) + 1
+    local own = head
+    if said[head] > 1 then
+      own = string.gsub(head, '"id":"(rcp_%w*)%w%w%w"', function(start)
+        return '"id":"' .. start .. string.format('%03d', said[head]) .. '"'
+      end, 1)
+    end
+    own = fill(own, '"@ids"', cjson.encode(part))
+    if attempt then own = fill(own, '"@attempt"', attempt) end
+    seq = put(own)
+  end
+  return seq
 end
 
 local function item_of(id)
@@ -65,6 +87,7 @@ end
 -- Why an append is refused, or nil. `status` is where the run will be when its turn comes.
 local function refusal(op, status, index)
   if ENDED[status] and not op.after_end then return {'ENDED', status} end
+  if op.budget and redis.call('HLEN', ITEMS) >= op.budget then return {'BUDGET', op.budget} end
   if op.status then
     local allowed = false
     for _, source in ipairs(op.sources) do allowed = allowed or source == status end
@@ -111,14 +134,32 @@ local function earlier(op)
   return nil
 end
 
-local function close_text(id)
+local function listed(name)
+  return redis.call('HGET', OPEN, name) or ''
+end
+
+local function drop_text(id)
   local kept = redis.call('HGET', OPEN, id)
-  if kept then
-    local chunks = tonumber(string.sub(kept, string.find(kept, '|', 1, true) + 1))
-    for n = 1, chunks do redis.call('HDEL', OPEN, id .. ':' .. n) end
-    redis.call('HDEL', OPEN, id)
-  end
-  redis.call('HSET', OPEN, 'c:' .. id, '1')
+  if not kept then return end
+  local chunks = tonumber(string.sub(kept, string.find(kept, '|', 1, true) + 1))
+  for n = 1, chunks do redis.call('HDEL', OPEN, id .. ':' .. n) end
+  redis.call('HDEL', OPEN, id)
+  local ids = listed('o:')
+  local at = string.find(ids, id .. ',', 1, true)
+  redis.call('HSET', OPEN, 'o:', string.sub(ids, 1, at - 1) .. string.sub(ids, at + #id + 1))
+end
+
+local function close_text(id)
+  drop_text(id)
+  redis.call('HSET', OPEN, 'c:', string.sub(listed('c:') .. id .. ',', -CLOSED_MAX * (#id + 1)))
+end
+
+-- Streams that nobody ever completes push one another out; their sender is told 0 and begins again.
+local function open_text(id)
+  local ids = listed('o:')
+  local _, count = string.gsub(ids, ',', ',')
+  if count >= OPEN_MAX then drop_text(string.sub(ids, 1, string.find(ids, ',', 1, true) - 1)) end
+  redis.call('HSET', OPEN, 'o:', listed('o:') .. id .. ',')
 end
 
 local function apply(op, head)
@@ -130,6 +171,9 @@ local function apply(op, head)
     redis.call('ZADD', PENDING, seq, op.id)
   end
   if op.status then
+    if op.status == 'unresponsive' then
+      redis.call('HSET', META, 'before', redis.call('HGET', META, 'status'))
+    end
     redis.call('HSET', META, 'status', op.status, 'phase', op.phase or '')
   end
   if op.stop_at then redis.call('HSET', META, 'stop_at', op.stop_at) end
@@ -154,17 +198,26 @@ end
 -- ops: JSON array; heads follow from ARGV[first]
 local function append(ops, first)
   local status = redis.call('HGET', META, 'status')
-  local plan = {}
+  local plan, keys = {}, {}
   for index, op in ipairs(ops) do
-    local before, bad = earlier(op)
-    bad = bad or (not before and refusal(op, status, index))
-    if bad then return bad end
-    plan[index] = before or false
-    if not before and op.status then status = op.status end
+    local twin = op.key and keys[KEYS[op.key]]
+    if twin then
+      if ops[twin].digest ~= op.digest then return {'MISMATCH', op.id} end
+      plan[index] = twin
+    else
+      local before, bad = earlier(op)
+      bad = bad or (not before and refusal(op, status, index))
+      if bad then return bad end
+      plan[index] = before or false
+      if not before and op.status then status = op.status end
+      if op.key then keys[KEYS[op.key]] = index end
+    end
   end
   local results = {}
   for index, op in ipairs(ops) do
-    results[index] = plan[index] or apply(op, ARGV[first + index - 1])
+    local known = plan[index]
+    if type(known) == 'number' then known = {results[known][1], results[known][2], 1} end
+    results[index] = known or apply(op, ARGV[first + index - 1])
   end
   return {'OK', results, wake()}
 end
@@ -181,7 +234,7 @@ local function give_back(ids, head)
       back[#back + 1] = id
     end
   end
-  if #back > 0 then put(with_ids(head, back)) end
+  say(head, back)
   return back
 end
 
@@ -189,11 +242,11 @@ local function lease(holder, now, lease_ms, limit, task_end, head_back, head_lea
   local lost = {}
   for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
     local item = item_of(id)
-    if item.holder ~= holder or tonumber(redis.call('ZSCORE', LEASES, id)) <= now then lost[#lost + 1] = id end
+    if not item or item.holder ~= holder or tonumber(redis.call('ZSCORE', LEASES, id)) <= now then lost[#lost + 1] = id end
   end
   give_back(lost, head_back)
   local held = redis.call('HGET', META, 'held') == '1'
-  local taken, ids, attempt = {}, {}, 0
+  local taken, attempts, by_attempt = {}, {}, {}
   for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
     if #taken >= limit then break end
     local item = item_of(id)
@@ -202,23 +255,28 @@ local function lease(holder, now, lease_ms, limit, task_end, head_back, head_lea
       and (not held or item.kind == 'order')
     if wanted then
       item.state, item.holder, item.attempt = 'leased', holder, item.attempt + 1
-      attempt = math.max(attempt, item.attempt)
       keep(id, item)
       redis.call('ZADD', LEASES, now + lease_ms, id)
-      ids[#ids + 1] = id
+      if not by_attempt[item.attempt] then
+        attempts[#attempts + 1] = item.attempt
+        by_attempt[item.attempt] = {}
+      end
+      table.insert(by_attempt[item.attempt], id)
       taken[#taken + 1] = {id, cjson.encode(item), event(item.event_seq)}
     end
   end
-  if #ids > 0 then put(fill(with_ids(head_leased, ids), '"@attempt"', attempt)) end
+  for _, attempt in ipairs(attempts) do say(head_leased, by_attempt[attempt], attempt) end
   return taken
 end
 
 local function run(name)
   if name == 'create' then
-    if epoch then return {'EXISTS'} end
-    epoch = ARGV[3]
-    redis.call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
-               'hb', ARGV[4], 'token', ARGV[5], 'asks', 0)
+    if epoch and redis.call('HGET', META, 'head') ~= '0' then return {'EXISTS'} end
+    if not epoch then -- else it was rebuilt from a store that had only the run's row
+      epoch = ARGV[3]
+      redis.call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
+                 'hb', ARGV[4], 'token', ARGV[5], 'asks', 0)
+    end
     return append(cjson.decode(ARGV[6]), 7)
   end
   if not epoch then return {'MISSING'} end
@@ -240,7 +298,8 @@ local function run(name)
       end
     end
     local step = redis.call('HGET', META, 'step')
-    return {'OK', meta, items, questions, redis.call('HGETALL', OPEN), step and event(step) or ''}
+    return {'OK', meta, items, questions, redis.call('HGETALL', OPEN),
+            tonumber(step) or 0, step and event(step) or ''}
 
   elseif name == 'question' then
     local id = ARGV[3]
@@ -266,8 +325,7 @@ local function run(name)
         fresh[#fresh + 1] = id
       end
     end
-    local seq
-    if #fresh > 0 then seq = put(with_ids(ARGV[4], fresh)) end
+    local seq = say(ARGV[4], fresh)
     for _, id in ipairs(fresh) do
       local item = item_of(id)
       item.state, item.holder, item.confirmed_seq = 'in_context', nil, seq
@@ -303,14 +361,14 @@ local function run(name)
         ids[#ids + 1] = id
       end
     end
-    if #ids > 0 then put(with_ids(ARGV[3], ids)) end
+    say(ARGV[3], ids)
     return {'OK', ids, wake()}
 
   elseif name == 'edit' or name == 'cancel' then
     local id, version = ARGV[3], tonumber(ARGV[4])
     local item = item_of(id)
     if not item then return {'NO_ITEM', id} end
-    if name == 'cancel' and item.state == 'cancelled' then
+    if name == 'cancel' and item.state == 'cancelled' and item.cancel_seq then
       return {'OK', {{item.cancel_seq, event(item.cancel_seq), 1}}, 0}
     end
     local json = cjson.encode(item)
@@ -337,9 +395,9 @@ local function run(name)
       if bad then return bad end
     end
     if ARGV[3] == '1' and redis.call('ZCARD', PENDING) > 0 then
-      lease(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), 50, true, ARGV[8], ARGV[9])
+      lease(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), UNREAD_MAX, true, ARGV[8], ARGV[9])
       local unread = {}
-      for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+      for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, UNREAD_MAX - 1)) do
         local json = redis.call('HGET', ITEMS, id)
         unread[#unread + 1] = {id, json, event(cjson.decode(json).event_seq)}
       end
@@ -347,8 +405,7 @@ local function run(name)
     end
     local results, left = {}, redis.call('ZRANGE', PENDING, 0, -1)
     if #left > 0 then
-      local seq, json = put(with_ids(ARGV[10], left))
-      results[#results + 1] = {seq, json, 0}
+      results[#results + 1] = {say(ARGV[10], left), '', 0}
       for _, id in ipairs(left) do
         local item = item_of(id)
         item.state, item.holder = 'undelivered', nil
@@ -377,28 +434,50 @@ local function run(name)
     local holder, now, lease_ms = ARGV[3], ARGV[4], tonumber(ARGV[5])
     redis.call('HSET', META, 'hb', now)
     for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
-      if item_of(id).holder == holder then redis.call('ZADD', LEASES, tonumber(now) + lease_ms, id) end
+      local item = item_of(id)
+      if item and item.holder == holder then redis.call('ZADD', LEASES, tonumber(now) + lease_ms, id) end
     end
-    local state = redis.call('HMGET', META, 'status', 'held', 'phase')
-    return {'OK', state[1], state[2], redis.call('ZCARD', PENDING), state[3] or ''}
+    local state = redis.call('HMGET', META, 'status', 'held', 'phase', 'before')
+    return {'OK', state[1], state[2], redis.call('ZCARD', PENDING), state[3] or '', state[4] or ''}
 
   elseif name == 'delta' then
     local id, offset, units, text, frame = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
     local status = redis.call('HGET', META, 'status')
     if ENDED[status] then return {'ENDED', status} end
-    if redis.call('HEXISTS', OPEN, 'c:' .. id) == 1 then return {'OK', offset + units} end
+    if string.find(listed('c:'), id .. ',', 1, true) then return {'OK', offset + units} end
     local kept = redis.call('HGET', OPEN, id) or '0|0'
     local bar = string.find(kept, '|', 1, true)
     local length, chunks = tonumber(string.sub(kept, 1, bar - 1)), tonumber(string.sub(kept, bar + 1))
     if offset ~= length or units == 0 then return {'OK', length} end
+    if length == 0 then open_text(id) end
     redis.call('HSET', OPEN, id, (length + units) .. '|' .. (chunks + 1), id .. ':' .. (chunks + 1), text)
     redis.call('PUBLISH', CHANNEL, frame)
     return {'OK', length + units}
 
   elseif name == 'mark_stored' then
-    local upto = tonumber(ARGV[3])
-    if upto > tonumber(redis.call('HGET', META, 'stored')) then redis.call('HSET', META, 'stored', upto) end
-    return {'OK'}
+    local upto, of, since = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+    local meta = redis.call('HMGET', META, 'stored', 'head')
+    if of ~= '' and of ~= epoch then
+      -- What was written there is of a log that is gone, and may have covered what is of this one: that is
+      -- written again.
+      if since < tonumber(meta[1]) then redis.call('HSET', META, 'stored', since) end
+      return {'OK', 0}
+    end
+    upto = math.min(upto, tonumber(meta[2]))
+    if upto > tonumber(meta[1]) then redis.call('HSET', META, 'stored', upto) end
+    return {'OK', 1}
+
+  elseif name == 'claim' then
+    -- Which run an undelivered item moves to: the first that asked, unless that one is named as given up.
+    local id, target, given_up = ARGV[3], ARGV[4], ARGV[5]
+    local item = item_of(id)
+    if not item then return {'NO_ITEM', id} end
+    if item.state ~= 'undelivered' then return {'OK', ''} end
+    if not item.to or item.to == given_up then
+      item.to = target
+      keep(id, item)
+    end
+    return {'OK', item.to}
 
   elseif name == 'mark_moved' then
     local id = ARGV[3]

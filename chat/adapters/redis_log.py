@@ -38,6 +38,22 @@ from chat.runs import RunStatus
 _SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text()
 _ENDED_TTL_S: Final = 3 * 86_400
 _KEYS: Final = ("log", "meta", "items", "pending", "leases", "questions", "open", "drain")
+_PASSING: Final = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+)
+_PASSING_WORDS: Final = (
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "NOREPLICAS",
+    "BUSY",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+)
+"""Refusals of Redis that an operator, or time, ends: it is full, cannot write its file, is a copy."""
 ACTIVE: Final = "runs:active"
 """Sorted set: run id, score 0. Runs whose log is not yet ended and wholly stored."""
 
@@ -60,6 +76,12 @@ def _reachable() -> Iterator[None]:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable("The run log cannot be reached. Send the same request again.") from error
+    except redis.ResponseError as error:
+        if not isinstance(error, _PASSING) and not str(error).startswith(_PASSING_WORDS):
+            raise
+        raise Unavailable(
+            "The run log takes nothing at the moment. Send the same request again."
+        ) from error
 
 
 def _item(item_id: bytes, data: bytes) -> MailItem:
@@ -74,6 +96,7 @@ def _item(item_id: bytes, data: bytes) -> MailItem:
         version=int(value["version"]),
         event_seq=int(value["event_seq"]),
         confirmed_seq=int(value["confirmed_seq"]) if value.get("confirmed_seq") else None,
+        cancel_seq=int(value["cancel_seq"]) if value.get("cancel_seq") else None,
     )
 
 
@@ -81,8 +104,9 @@ def _record(seq: int, data: bytes) -> Record:
     return Record(seq, data)
 
 
-def _step(data: bytes) -> Record | None:
-    return Record(int(orjson.loads(data)["seq"]), data) if data else None
+def _last_step(meta: Mapping[bytes, bytes], found: Sequence[Any]) -> Record | None:
+    seq = int(meta.get(b"step", 0))
+    return Record(seq, found[0][1][b"e"] if found else b"") if seq else None
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -103,6 +127,7 @@ def _op(draft: Draft, key_index: int, key_ttl_s: int) -> dict[str, Any]:
         "closes": draft.closes,
         "last": draft.last_line,
         "stop_at": draft.stop_at_ms,
+        "budget": draft.budget,
         "after_end": draft.after_end or None,
     }
     op.update({name: value for name, value in optional.items() if value is not None})
@@ -156,10 +181,13 @@ class RedisLog:
         head = state.records[-1].seq if state.records else 0
         meta: dict[str | bytes, str | int] = {
             "epoch": new_id("ep"), "head": head, "stored": head, "status": state.status,
-            "phase": state.phase or "", "held": int(state.held), "hb": 0,
+            "phase": state.phase or "", "held": int(state.held), "hb": state.heartbeat_ms,
             "asks": len(state.open_questions),
         }  # fmt: skip
-        optional = {"token": state.token_sha256, "step": state.step_seq, "last": state.last_line}
+        optional = {
+            "token": state.token_sha256, "step": state.step_seq, "last": state.last_line,
+            "before": state.before, "stop_at": state.stop_at_ms,
+        }  # fmt: skip
         meta |= {name: value for name, value in optional.items() if value is not None}
         with _reachable(), self._redis.pipeline(transaction=True) as pipe:
             try:
@@ -174,6 +202,10 @@ class RedisLog:
                     pipe.hset(key["items"], item.id, json.dumps(_item_json(item)))
                     if item.state in {"accepted", "stored", "leased"}:
                         pipe.zadd(key["pending"], {item.id: item.seq})
+                    if (
+                        item.state == "leased"
+                    ):  # nobody holds it: the next lease gives it back first
+                        pipe.zadd(key["leases"], {item.id: 0})
                 for name, question in _questions_json(state).items():
                     pipe.hset(key["questions"], name, question)
                 pipe.hset(key["meta"], mapping=cast("Any", meta))
@@ -181,6 +213,7 @@ class RedisLog:
                 pipe.execute()
             except redis.WatchError:
                 return  # somebody else has restored it in the meantime
+        self._on_wake(run_id)  # what was accepted and not yet handed on waits for a drain
 
     def _woken(self, run_id: str, flag: int) -> None:
         if flag:
@@ -223,15 +256,19 @@ class RedisLog:
         return self._appended(reply[1])
 
     def read(self, run_id: str, *, after: int, limit: int) -> list[Record]:
+        entries: list[tuple[bytes, dict[bytes, bytes]]]
         with _reachable():
-            entries = cast(
-                "list[tuple[bytes, dict[bytes, bytes]]]",
-                self._redis.xrange(run_key(run_id, "log"), min=f"{after + 1}-0", count=limit),
-            )
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xrange(run_key(run_id, "log"), min=f"{after + 1}-0", count=limit)
+            pipe.exists(run_key(run_id, "meta"))
+            entries, there = pipe.execute()
+        if not there:
+            self._restore(run_id)
+            return self.read(run_id, after=after, limit=limit)
         return [Record(int(name.partition(b"-")[0]), fields[b"e"]) for name, fields in entries]
 
     def snapshot(self, run_id: str) -> Snapshot:
-        _, flat, items, questions, opened, step = self._call(run_id, "snapshot")
+        _, flat, items, questions, opened, step_seq, step = self._call(run_id, "snapshot")
         meta = _pairs(flat)
         return Snapshot(
             epoch=meta[b"epoch"].decode(),
@@ -244,7 +281,7 @@ class RedisLog:
             items=[_item(name, data) for name, data in items],
             questions=sorted((_record(seq, data) for seq, data in questions), key=lambda r: r.seq),
             open_texts=_open_texts(_pairs(opened)),
-            step=_step(step),
+            step=Record(step_seq, step) if step_seq else None,
         )
 
     def brief(self, run_ids: Sequence[str]) -> dict[str, Brief]:
@@ -272,7 +309,7 @@ class RedisLog:
                 heartbeat_ms=int(meta[b"hb"]),
                 asks=int(meta.get(b"asks", 0)),
                 last_line=last.decode() if last else None,
-                step=_step(step[0][1][b"e"]) if step else None,
+                step=_last_step(meta, step),
                 stop_at_ms=int(meta[b"stop_at"]) if b"stop_at" in meta else None,
             )
         return briefs
@@ -301,8 +338,15 @@ class RedisLog:
     # --- the mailbox ---------------------------------------------------------------------------
 
     def item(self, run_id: str, item_id: str) -> MailItem | None:
+        data: bytes | None
         with _reachable():
-            data = cast("bytes | None", self._redis.hget(run_key(run_id, "items"), item_id))
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hget(run_key(run_id, "items"), item_id)
+            pipe.exists(run_key(run_id, "meta"))
+            data, there = pipe.execute()
+        if not there:
+            self._restore(run_id)
+            return self.item(run_id, item_id)
         return _item(item_id.encode(), data) if data else None
 
     def lease(
@@ -363,7 +407,13 @@ class RedisLog:
         self._woken(run_id, reply[2])
         return self._appended(reply[1])[0]
 
+    def claim(self, run_id: str, item_id: str, *, target: str, given_up: str | None) -> str | None:
+        reply = self._call(run_id, "claim", item_id, target, given_up or "")
+        return reply[1].decode() or None
+
     def mark_moved(self, run_id: str, item_id: str, receipt: Draft) -> bool:
+        with _reachable():  # it may have been retired, and now has an event that is not stored
+            self._redis.zadd(ACTIVE, {run_id: 0})
         reply = self._call(run_id, "mark_moved", item_id, receipt.head)
         self._woken(run_id, reply[2])
         return bool(reply[1])
@@ -394,8 +444,16 @@ class RedisLog:
         return Finish(events=[done.record for done in self._appended(reply[1])], unread=[])
 
     def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Beat:
-        _, status, held, pending, phase = self._call(run_id, "heartbeat", holder, now_ms, lease_ms)
-        return Beat(RunStatus(status.decode()), held == b"1", pending, phase.decode() or None)
+        _, status, held, pending, phase, before = self._call(
+            run_id, "heartbeat", holder, now_ms, lease_ms
+        )
+        return Beat(
+            status=RunStatus(status.decode()),
+            held=held == b"1",
+            pending=pending,
+            phase=phase.decode() or None,
+            before=RunStatus(before.decode()) if before else None,
+        )
 
     def delta(self, run_id: str, message_id: str, *, offset: int, units: int, text: str) -> int:
         frame = {
@@ -406,8 +464,10 @@ class RedisLog:
 
     # --- keeping it ----------------------------------------------------------------------------
 
-    def mark_stored(self, run_id: str, upto: int) -> None:
-        self._call(run_id, "mark_stored", upto)
+    def mark_stored(
+        self, run_id: str, upto: int, *, epoch: str | None = None, since: int = 0
+    ) -> bool:
+        return bool(self._call(run_id, "mark_stored", upto, epoch or "", since)[1])
 
     def drain_ends(self, run_id: str) -> None:
         with _reachable():
@@ -451,14 +511,14 @@ def _open_texts(fields: Mapping[bytes, bytes]) -> list[OpenText]:
 
 
 def _item_json(item: MailItem) -> dict[str, Any]:
-    # what was leased when Redis was lost is handed out again
-    state = "stored" if item.state in {"accepted", "leased"} else item.state
     value: dict[str, Any] = {
-        "seq": item.seq, "kind": item.kind, "mode": item.mode, "state": state,
+        "seq": item.seq, "kind": item.kind, "mode": item.mode, "state": item.state,
         "attempt": item.attempt, "version": item.version, "event_seq": item.event_seq,
     }  # fmt: skip
     if item.confirmed_seq is not None:
         value["confirmed_seq"] = item.confirmed_seq
+    if item.cancel_seq is not None:
+        value["cancel_seq"] = item.cancel_seq
     return value
 
 

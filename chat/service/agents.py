@@ -15,7 +15,7 @@ from chat.ids import is_id
 from chat.ports import Draft
 from chat.redaction import redacted
 from chat.requests import Delta, Report, ReportedEvent
-from chat.runs import ENDED
+from chat.runs import ENDED, RunStatus
 from chat.service.context import Context
 from chat.service.lifecycle import Lifecycle
 
@@ -27,6 +27,10 @@ _BODIES: dict[Kind, type[Reported]] = {
     Kind.STATUS: StatusBody,
     Kind.ERROR: ErrorBody,
 }
+
+_SAID_BY_AGENTS = frozenset(
+    {RunStatus.STARTING, RunStatus.WORKING, RunStatus.WAITING, RunStatus.PAUSED}
+)
 
 
 class Agents:
@@ -49,7 +53,9 @@ class Agents:
                 {
                     "key": one.key,
                     "seq": made.record.seq,
-                    "id": drafted.id,
+                    "id": self._context.event(run_id, made.record)["id"]
+                    if made.repeated
+                    else drafted.id,
                     "repeated": made.repeated,
                 }
                 for one, drafted, made in zip(request.events, drafts, done, strict=True)
@@ -87,6 +93,8 @@ class Agents:
         if isinstance(body, StatusBody):
             if body.status in ENDED:
                 raise Invalid("A run ends by 'finish', not by a status.")
+            if body.status not in _SAID_BY_AGENTS:
+                raise Invalid(f"'{body.status}' is not an agent's to say.")
             return self._lifecycle.status_draft(
                 run_id, principal, body.status, detail=body.detail, phase=body.phase, **effects
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -19,6 +20,8 @@ from chat.runs import Run
 from chat.settings import Settings
 
 _CACHED_RUNS = 10_000
+_FIRST_CHUNK, _CHUNK = 64, 1_000
+"""Events read at a time."""
 
 
 @dataclass
@@ -72,6 +75,45 @@ class Context:
         if kept is None:
             raise NotFound(f"Event {record.seq} of this run is not there.")
         return kept
+
+    def after(self, run_id: str, after: int) -> Iterator[Record]:
+        """Every event after `after`, without a hole: from the stream, and what it has dropped from the store."""
+        while records := self.log.read(run_id, after=after, limit=_CHUNK):
+            while after + 1 < records[0].seq:
+                page = self.store.events(run_id, after=after, before=records[0].seq, limit=_CHUNK)
+                if not page.records:
+                    break
+                yield from page.records
+                after = page.records[-1].seq
+            yield from records
+            after = records[-1].seq
+            if len(records) < _CHUNK:
+                break
+
+    def newest_first(
+        self, run_id: str, *, before: int | None = None, down_to: int = 0
+    ) -> Iterator[EventJson]:
+        """A run's events, parsed, from the newest (or the one before `before`) back."""
+        for record in self.backwards(run_id, before=before, down_to=down_to):
+            event: EventJson = orjson.loads(record.data)
+            yield event
+
+    def backwards(
+        self, run_id: str, *, before: int | None = None, down_to: int = 0
+    ) -> Iterator[Record]:
+        """A run's events from the newest (or the one before `before`) back, above `down_to`."""
+        end = self.log.snapshot(run_id).head + 1
+        end = end if before is None else min(before, end)
+        size = _FIRST_CHUNK  # the first look is usually enough
+        while end - 1 > down_to:
+            start = max(down_to, end - 1 - size)
+            found = []
+            for record in self.after(run_id, start):
+                if record.seq >= end:
+                    break
+                found.append(record)
+            yield from reversed(found)
+            end, size = start + 1, min(size * 4, _CHUNK)
 
     def event(self, run_id: str, record: Record) -> EventJson:
         """The record's event, parsed."""

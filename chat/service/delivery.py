@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -10,10 +10,11 @@ import structlog
 
 from chat.access import SYSTEM
 from chat.drafts import receipt
-from chat.errors import ChatError, NotFound
-from chat.events import Kind, ReceiptState, SenderKind
-from chat.ports import Alive, Brief, Runtime
-from chat.runs import ENDED, OPEN, Run, RunStatus, StartKind
+from chat.errors import Invalid, NotFound, Unavailable
+from chat.events import EventJson, Kind, ReceiptState, SenderKind
+from chat.ports import Alive, Brief, MailItem, Runtime
+from chat.runs import ENDED, OPEN, Phase, Run, RunStatus, StartKind
+from chat.service.carry_over import CarryOver
 from chat.service.context import Context
 from chat.service.lifecycle import STALE_FROM, Lifecycle
 from chat.service.mailbox import Mailbox
@@ -22,6 +23,8 @@ BATCH = 500
 """Events written to the store at a time."""
 STOP_GRACE_MS = 10_000
 """How long an agent has to end by itself after a stop order."""
+_ROWS_MAX = 10_000
+_UNSTARTED = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.UNRESPONSIVE})
 log = structlog.get_logger("delivery")
 
 
@@ -44,12 +47,14 @@ class Delivery:
         context: Context,
         lifecycle: Lifecycle,
         mailbox: Mailbox,
+        carry_over: CarryOver,
         runtime: Callable[[], Runtime],
         token_of: Callable[[str], str],
     ) -> None:
         self._context = context
         self._lifecycle = lifecycle
         self._mailbox = mailbox
+        self._carry_over = carry_over
         self._runtime = runtime
         self._token_of = token_of
 
@@ -72,22 +77,30 @@ class Delivery:
 
     def _drain_what_is_there(self, run: Run) -> int:
         context, drained = self._context, 0
-        stored = context.log.snapshot(run.id).stored
+        snapshot = context.log.snapshot(run.id)
+        epoch, stored = snapshot.epoch, snapshot.stored
+        if any(_waits(item, stored) for item in snapshot.items):
+            self.forward(run.id)  # somebody stored it and broke off there
         while records := context.log.read(run.id, after=stored, limit=BATCH):
             context.store.put_events(run, records)
-            stored = records[-1].seq
-            context.log.mark_stored(run.id, stored)
-            drained += len(records)
             events = [orjson.loads(record.data) for record in records]
+            # before the cursor moves: a crash in between repeats it
+            self._note_status(run, events)
+            since, stored = stored, records[-1].seq
+            if not context.log.mark_stored(run.id, stored, epoch=epoch, since=since):
+                raise Unavailable("The run's log was rebuilt in the meantime.")
+            drained += len(records)
             if any(_is_to_agent(event) for event in events):
                 self.forward(run.id)
-            statuses = [event for event in events if event["kind"] == Kind.STATUS]
-            if statuses:
-                last = statuses[-1]
-                status = RunStatus(last["body"]["status"])
-                ended_at = last["at"] if status in ENDED else None
-                context.store.update_run(run.id, status=status.value, ended_at=ended_at)
         return drained
+
+    def _note_status(self, run: Run, events: Sequence[EventJson]) -> None:
+        for event in reversed(events):
+            if event["kind"] == Kind.STATUS:
+                status = RunStatus(event["body"]["status"])
+                ended_at = event["at"] if status in ENDED else None
+                self._context.store.update_run(run.id, status=status.value, ended_at=ended_at)
+                return
 
     def forward(self, run_id: str) -> int:
         """Let the agent take what is stored."""
@@ -104,18 +117,26 @@ class Delivery:
             try:
                 for name, count in self._swept(run_id, briefs.get(run_id)).items():
                     counts[name] += count
-            except ChatError as error:
-                log.warning("sweep_failed", run_id=run_id, code=error.code)
+            except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
+                log.warning("sweep_failed", run_id=run_id, error=repr(error))
         known = set(run_ids)
         for status in OPEN:
-            for run in context.store.runs(status=status):
-                if run.id not in known or status is RunStatus.QUEUED:
+            for run in context.store.runs(status=status, limit=_ROWS_MAX):
+                unstarted = run.start is StartKind.LAUNCH and run.handle is None
+                if run.id in known and not unstarted and status is not RunStatus.QUEUED:
+                    continue
+                try:
                     counts["launched"] += self._left_unlaunched(run)
+                except Exception as error:  # noqa: BLE001 - as above
+                    log.warning("sweep_failed", run_id=run.id, error=repr(error))
         return Swept(**counts)
 
     def _swept(self, run_id: str, brief: Brief | None) -> dict[str, int]:
         context = self._context
         now_ms = context.now_ms()
+        if brief is None and context.store.run(run_id) is None:
+            context.log.retire(run_id)  # the store never had it, or has it no more
+            return {}
         if brief is None:
             context.log.snapshot(run_id)  # rebuilds it from the store
             return {}
@@ -129,6 +150,7 @@ class Delivery:
             context.tasks.enqueue("store", run_id)
             found["drained"] = 1
         elif brief.status in ENDED:
+            self._settle(run_id, brief.status)
             context.log.retire(run_id)
             found["retired"] = 1
         else:
@@ -136,16 +158,30 @@ class Delivery:
         stale = now_ms - brief.heartbeat_ms > context.settings.heartbeat_stale_ms
         if stale and brief.status in STALE_FROM:
             detail = "Nothing was heard from the agent's side for a while. It may still be at work."
+            phase = Phase(brief.phase) if brief.phase else None
             found["unresponsive"] = int(
-                self._lifecycle.move(run_id, RunStatus.UNRESPONSIVE, detail=detail)
+                self._lifecycle.move(run_id, RunStatus.UNRESPONSIVE, detail=detail, phase=phase)
             )
         return found
+
+    def _settle(self, run_id: str, status: RunStatus) -> None:
+        """The last look at an ended run: its row says so, and what it left has gone on if it can."""
+        store = self._context.store
+        run = store.run(run_id)
+        if run is None:
+            raise NotFound("There is no run with that id.")
+        if run.status is not status:  # two drains at once may have written it in the wrong order
+            last = store.events(run_id, limit=1, kinds=frozenset({Kind.STATUS})).records
+            self._note_status(run, [orjson.loads(record.data) for record in last])
+        self._carry_over.out_of(run)
 
     def _left_unlaunched(self, run: Run) -> int:
         """A run that Redis does not know, or whose launch was lost between two steps of its creation."""
         self._lifecycle.open_log(run)
-        snapshot = self._context.log.snapshot(run.id)
-        if snapshot.status is RunStatus.QUEUED and run.start is StartKind.LAUNCH:
+        if run.status is RunStatus.QUEUED:
+            self._carry_over.into(run)
+        status = self._context.log.snapshot(run.id).status
+        if run.start is StartKind.LAUNCH and run.handle is None and status in _UNSTARTED:
             self._context.tasks.enqueue("launch", run.id)
             return 1
         return 0
@@ -160,6 +196,10 @@ class Delivery:
         if status in ENDED or (run.handle is not None and status is not RunStatus.QUEUED):
             return run.handle
         if status is RunStatus.QUEUED:
+            if context.log.brief([run_id])[run_id].stop_at_ms is not None:
+                self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+                return None
+            self._carry_over.into(run)
             self._lifecycle.move(run_id, RunStatus.STARTING)
         token = self._token_of(run_id)
         env = {
@@ -169,13 +209,15 @@ class Delivery:
         }
         try:
             handle = self._runtime().start(run, token=token, env=env)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, Invalid) as error:
             log.exception("launch_failed", run_id=run_id)
             self._lifecycle.end(
                 run_id, RunStatus.FAILED, f"The agent could not be started: {error}"
             )
             return None
         context.store.update_run(run_id, handle=handle)
+        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
+            self._runtime().stop(handle, grace_s=STOP_GRACE_MS / 1000)
         return handle
 
     def watch(self) -> int:
@@ -191,14 +233,20 @@ class Delivery:
                 live[run_id] = (run, brief)
         handles = [run.handle for run, _ in live.values() if run.handle]
         states = self._runtime().describe(handles) if handles else {}
-        return sum(
-            self._watched(run, brief, states.get(run.handle or "")) for run, brief in live.values()
-        )
+        ended = 0
+        for run, brief in live.values():
+            try:
+                ended += self._watched(run, brief, states.get(run.handle or ""))
+            except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
+                log.warning("watch_failed", run_id=run.id, error=repr(error))
+        return ended
 
     def _watched(self, run: Run, brief: Brief, state: Alive | None) -> bool:
         stopping = brief.stop_at_ms is not None
         late = stopping and self._context.now_ms() - (brief.stop_at_ms or 0) > STOP_GRACE_MS
         if state is not None and not state.running:
+            if run.handle is not None:
+                self._runtime().stop(run.handle, grace_s=0)  # what it may have left behind
             if stopping:
                 return self._lifecycle.end(run.id, RunStatus.STOPPED, "Stopped.")
             code = "" if state.exit_code is None else f" (exit code {state.exit_code})"
@@ -212,6 +260,11 @@ class Delivery:
                 run.id, RunStatus.STOPPED, "Stopped; its agent has gone quiet."
             )
         return False
+
+
+def _waits(item: MailItem, stored: int) -> bool:
+    """Accepted and stored, and nobody has said so."""
+    return item.state == ReceiptState.ACCEPTED and item.event_seq <= stored
 
 
 def _is_to_agent(event: dict[str, object]) -> bool:

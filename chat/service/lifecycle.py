@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from chat.access import SYSTEM, Permission, Principal, demand
 from chat.drafts import draft, iso, receipt
 from chat.errors import (
@@ -22,11 +20,12 @@ from chat.errors import (
 from chat.events import AnswerBody, ErrorBody, Outcome, ReceiptState, StatusBody
 from chat.ports import Draft, OpenText, Snapshot
 from chat.requests import CreateRun, FinishRequest, Heartbeat
-from chat.runs import AGENTS, ENDED, Phase, Run, RunStatus, StartKind, sources_of
+from chat.runs import AGENTS, Phase, Run, RunStatus, StartKind, sources_of
+from chat.service.carry_over import CarryOver
 from chat.service.catalog import keyed_id
 from chat.service.context import Context
 from chat.service.mailbox import Mailbox
-from chat.service.messages import Messages, shown
+from chat.service.messages import shown
 from chat.service.tokens import Tokens
 
 STALE_FROM = frozenset({RunStatus.STARTING, RunStatus.WORKING, RunStatus.WAITING, RunStatus.PAUSED})
@@ -54,11 +53,11 @@ class Lifecycle:
     """The moves of a run, each a `status` event in its log."""
 
     def __init__(
-        self, context: Context, mailbox: Mailbox, messages: Messages, tokens: Tokens
+        self, context: Context, mailbox: Mailbox, carry_over: CarryOver, tokens: Tokens
     ) -> None:
         self._context = context
         self._mailbox = mailbox
-        self._messages = messages
+        self._carry_over = carry_over
         self._tokens = tokens
 
     def create(
@@ -82,7 +81,6 @@ class Lifecycle:
                 raise IdempotencyMismatch("Use a new Idempotency-Key for another run.")
             run = before
         else:
-            earlier = self._last_run(feature.id, agent.id)
             run = Run(
                 id=run_id,
                 project_id=feature.project_id,
@@ -95,9 +93,10 @@ class Lifecycle:
                 token_sha256=self._tokens.sha256(self._tokens.of(run_id)),
             )
             context.store.put_run(run)
-            self.open_log(run, principal)
-            if earlier is not None:
-                self._messages.move_undelivered(earlier.id, run.id)
+        # each of these may be done again: who asked first with this key may have broken off anywhere
+        self.open_log(run, principal)
+        self._carry_over.into(run)
+        if before is None:
             context.runs_changed(run.project_id)
         attached = run.start is StartKind.ATTACH
         if not attached:
@@ -105,7 +104,10 @@ class Lifecycle:
         return Created(run, self._tokens.of(run_id) if attached else None, before is not None)
 
     def open_log(self, run: Run, principal: Principal = SYSTEM) -> None:
-        """Make the run's log; harmless when it is there."""
+        """Make the run's log; harmless when it is there, or when only the store has it."""
+        if self._context.store.last_seq(run.id):
+            self._context.log.snapshot(run.id)  # one that Redis has lost is rebuilt, not begun anew
+            return
         body = StatusBody(status=RunStatus.QUEUED)
         first = draft(run.id, principal.sender(), body, now=self._context.now())
         self._context.log.create(
@@ -151,7 +153,7 @@ class Lifecycle:
                 "phase": None, "step": None, "last_line": None, "needs_you": 0, "head": 0,
             }  # fmt: skip
             if brief is not None:
-                step = orjson.loads(brief.step.data) if brief.step else None
+                step = self._context.event(run.id, brief.step) if brief.step else None
                 card |= {
                     "status": brief.status,
                     "phase": brief.phase,
@@ -172,8 +174,13 @@ class Lifecycle:
         )
         status = beat.status
         if status is RunStatus.UNRESPONSIVE:
-            back = RunStatus.PAUSED if beat.held else RunStatus.WORKING
-            if self.move(run_id, back, detail="The agent's side is heard of again."):
+            back = beat.before or RunStatus.WORKING
+            if back is RunStatus.STARTING:
+                back = RunStatus.WORKING
+            detail = "The agent's side is heard of again."
+            if self.move(
+                run_id, back, detail=detail, phase=Phase(beat.phase) if beat.phase else None
+            ):
                 status = back
         return {
             "status": status, "held": beat.held, "pending": beat.pending, "lease_ms": lease_ms,
@@ -184,9 +191,8 @@ class Lifecycle:
         still unread, leased to the holder, while there is any."""
         self._context.authorize(principal, Permission.REPORT, run_id)
         outcome = RunStatus(request.outcome)
-        snapshot = self._context.log.snapshot(run_id)
-        if request.last_seq > snapshot.head:
-            raise Invalid(f"'last_seq' is beyond the log's head, {snapshot.head}.")
+        # `last_seq` refuses nothing: the mailbox itself is the barrier, and after Redis has lost the end
+        # of a log the agent's side may know a higher number than there is
         detail = request.summary
         if request.exit_code is not None:
             detail = f"{detail or 'The command ended'} (exit code {request.exit_code})"
@@ -271,7 +277,7 @@ class Lifecycle:
             ],
             "questions": [context.event(run_id, record) for record in snapshot.questions],
             "open_texts": [_open_text(text) for text in snapshot.open_texts],
-            "step": orjson.loads(snapshot.step.data) if snapshot.step else None,
+            "step": context.event(run_id, snapshot.step) if snapshot.step else None,
         }
 
     def _end(
@@ -317,17 +323,6 @@ class Lifecycle:
             )
         context.runs_changed(context.run(run_id).project_id)
         return {"status": outcome}
-
-    def _last_run(self, feature_id: str, agent_id: str) -> Run | None:
-        runs = [
-            run
-            for run in self._context.store.runs(feature_id=feature_id)
-            if run.agent_id == agent_id
-        ]
-        if not runs:
-            return None
-        status = self._context.log.snapshot(runs[0].id).status
-        return runs[0] if status in ENDED else None
 
 
 def _open_text(text: OpenText) -> dict[str, Any]:

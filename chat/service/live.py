@@ -7,8 +7,6 @@ from chat.channels import project_channel, run_channel
 from chat.ports import Record, Snapshot
 from chat.service.context import Context
 
-_CHUNK = 1_000
-
 
 class Live:
     """Snapshot, catch-up, and the frames that are not kept."""
@@ -24,21 +22,7 @@ class Live:
     def since(self, principal: Principal, run_id: str, after: int) -> list[Record]:
         """Every event after `after`, without a hole: from the stream, what it has dropped from the store."""
         self._context.authorize(principal, Permission.READ, run_id)
-        found: list[Record] = []
-        while records := self._context.log.read(run_id, after=after, limit=_CHUNK):
-            while after + 1 < records[0].seq:
-                page = self._context.store.events(
-                    run_id, after=after, before=records[0].seq, limit=_CHUNK
-                )
-                if not page.records:
-                    break
-                found += page.records
-                after = page.records[-1].seq
-            found += records
-            after = records[-1].seq
-            if len(records) < _CHUNK:
-                break
-        return found
+        return list(self._context.after(run_id, after))
 
     def typing(self, principal: Principal, run_id: str) -> None:
         """Somebody is writing to the agent."""

@@ -67,7 +67,7 @@ class Mailbox:
             sha256=request.sha256,
             text=request.text,
         )
-        items = self._context.log.confirm(run_id, request.ids, said)
+        items = self._context.log.confirm(run_id, list(dict.fromkeys(request.ids)), said)
         return {"items": {name: item.state for name, item in items.items()}}
 
     def release(self, principal: Principal, run_id: str, request: Release) -> dict[str, Any]:

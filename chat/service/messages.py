@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import orjson
 
-from chat.access import SYSTEM, Permission, Principal, demand
-from chat.drafts import digest, draft, head_of, iso
-from chat.errors import Invalid, NotFound, TooLarge
+from chat.access import Permission, Principal, demand, may
+from chat.drafts import digest, draft
+from chat.errors import Forbidden, Invalid, NotFound, TooLarge
 from chat.events import EventJson, Kind, MessageBody, ReceiptBody, ReceiptState
-from chat.ids import new_id
-from chat.ports import Draft, MailItem, Page, Record, Slice
+from chat.ports import MailItem, Page, Record, Slice
 from chat.requests import EditMessage, PostMessage
 from chat.service.context import Context
 from chat.service.posting import Posted, append_one, posted, scoped_key
@@ -38,18 +38,23 @@ class Messages:
             mode=request.mode,
             idempotency_key=scoped_key(principal, "message", key),
             digest=digest(request),
+            budget=self._context.settings.run_message_budget,
         )
         return append_one(self._context, run_id, one)
 
     def edit(
         self, principal: Principal, run_id: str, message_id: str, version: int, request: EditMessage
     ) -> Posted:
-        """Replace what the agent has not taken yet. Raises AlreadyTaken, StaleVersion, NotFound."""
+        """Replace one's own words that the agent has not taken yet. Raises AlreadyTaken, StaleVersion,
+        NotFound, Forbidden."""
         self._context.authorize(principal, Permission.WRITE, run_id)
         if request.text is None and request.mode is None:
             raise Invalid("Say what to change: 'text', 'mode' or both.")
         item = self._own_message(run_id, message_id)
-        body = MessageBody(**self._present(run_id, item)["body"])
+        present = self.present(run_id, item)
+        if present["sender"]["id"] != principal.id:
+            raise Forbidden("Only who wrote a message may change its words.")
+        body = MessageBody(**present["body"])
         self._check(request.text or body.text)
         changed = body.model_copy(
             update={
@@ -68,9 +73,14 @@ class Messages:
     def cancel(
         self, principal: Principal, run_id: str, message_id: str, version: int | None = None
     ) -> dict[str, Any]:
-        """Take back what the agent has not taken yet. Raises AlreadyTaken with the state it has."""
-        self._context.authorize(principal, Permission.WRITE, run_id)
-        self._own_message(run_id, message_id)
+        """Take back what the agent has not taken yet: one's own, or as somebody who may give orders.
+        Raises AlreadyTaken with the state it has."""
+        run = self._context.authorize(principal, Permission.WRITE, run_id)
+        item = self._own_message(run_id, message_id)
+        if not may(principal, Permission.ORDER, run):
+            said = self._context.event(run_id, Record(item.seq, b""))
+            if said["sender"]["id"] != principal.id:
+                raise Forbidden("Only who wrote a message, or may give orders, can take it back.")
         body = ReceiptBody(state=ReceiptState.CANCELLED, ids=[message_id])
         one = draft(run_id, principal.sender(), body, now=self._context.now())
         self._context.log.cancel(run_id, message_id, version=version, receipt=one)
@@ -91,7 +101,7 @@ class Messages:
             said = confirmed["body"]
             proof = {name: said.get(name) for name in ("step", "sha256", "text")}
             proof["at"] = confirmed["at"]
-        return {"event": self._present(run_id, item), "receipt": shown(item), "proof": proof}
+        return {"event": self.present(run_id, item), "receipt": shown(item), "proof": proof}
 
     def page(
         self,
@@ -111,10 +121,11 @@ class Messages:
         if after is not None:
             page = Page([], has_more=False)
             if after < stored:
+                # what the store has beyond its cursor may still have holes: it is read from the stream
                 page = store.events(
                     run_id,
                     after=after,
-                    before=before,
+                    before=stored + 1 if before is None else min(before, stored + 1),
                     limit=limit,
                     kinds=kinds,
                     sender_id=sender_id,
@@ -122,10 +133,15 @@ class Messages:
                 if page.has_more:
                     return page
             found = list(page.records)
-            cursor = max(after, stored, found[-1].seq if found else 0)
-            fresh = self._unstored(run_id, cursor, before, kinds, sender_id)
-            return Page((found + fresh)[:limit], has_more=len(found) + len(fresh) > limit)
-        fresh = self._unstored(run_id, stored, before, kinds, sender_id)
+            for record in self._context.after(run_id, max(after, stored)):
+                if (before is not None and record.seq >= before) or len(found) > limit:
+                    break
+                if _wanted(record, kinds, sender_id):
+                    found.append(record)
+            return Page(found[:limit], has_more=len(found) > limit)
+        behind = self._context.backwards(run_id, before=before, down_to=stored)
+        chosen = (record for record in behind if _wanted(record, kinds, sender_id))
+        fresh = list(islice(chosen, limit + 1))[::-1]
         if len(fresh) > limit:
             return Page(fresh[-limit:], has_more=True)
         upto = min(before, stored + 1) if before is not None else stored + 1
@@ -172,72 +188,6 @@ class Messages:
             project_id, since=since, cursor=cursor, limit=limit, kinds=kinds
         )
 
-    def move_undelivered(self, old_run_id: str, new_run_id: str) -> int:
-        """Carry over what the last run's agent never read; both logs say so. Safe to do again."""
-        context, moved = self._context, 0
-        events = self._undelivered(old_run_id)
-        for original in events:
-            now = context.now()
-            body = MessageBody(**original["body"]).model_copy(
-                update={
-                    "moved_from": {"run_id": old_run_id, "id": original["id"]},
-                    "reply_to": None, "edit_of": None, "version": 1, "anchor": None,
-                }
-            )  # fmt: skip
-            message_id = new_id("msg")
-            content = body.model_dump(mode="json", exclude_none=True)
-            head = orjson.loads(
-                head_of(new_run_id, message_id, Kind.MESSAGE, iso(now), SYSTEM.sender(), content)
-            )
-            head["sender"] = original["sender"]  # the words stay the words of who said them
-            copy = Draft(
-                id=message_id,
-                head=orjson.dumps(head),
-                kind=Kind.MESSAGE,
-                mode=body.mode,
-                idempotency_key=f"moved:{original['id']}",
-            )
-            posted_copy = append_one(context, new_run_id, copy)
-            said = ReceiptBody(
-                state=ReceiptState.MOVED,
-                ids=[original["id"]],
-                moved_to={"run_id": new_run_id, "id": posted_copy.event["id"]},
-            )
-            receipt = draft(old_run_id, SYSTEM.sender(), said, now=now)
-            moved += context.log.mark_moved(old_run_id, original["id"], receipt)
-        return moved
-
-    def _undelivered(self, run_id: str) -> list[EventJson]:
-        """The present text of each person's message that ended `undelivered`, in order."""
-        found: list[str] = []
-        after = 0
-        while True:
-            page = self._context.store.events(
-                run_id, after=after, limit=500, kinds=frozenset({Kind.RECEIPT})
-            )
-            for record in page.records:
-                body = orjson.loads(record.data)["body"]
-                if body["state"] == ReceiptState.UNDELIVERED:
-                    found += body["ids"]
-            if not page.has_more:
-                break
-            after = page.records[-1].seq
-        snapshot = self._context.log.snapshot(run_id)
-        for record in self._unstored(
-            run_id, snapshot.stored, None, frozenset({Kind.RECEIPT}), None
-        ):
-            body = orjson.loads(record.data)["body"]
-            if body["state"] == ReceiptState.UNDELIVERED:
-                found += body["ids"]
-        events = []
-        for item_id in dict.fromkeys(found):
-            item = self._context.log.item(run_id, item_id)
-            if item and item.kind is Kind.MESSAGE and item.state == ReceiptState.UNDELIVERED:
-                event = self._present(run_id, item)
-                event["id"] = item_id
-                events.append(event)
-        return events
-
     def _check(self, text: str) -> None:
         limit = self._context.settings.text_max
         if len(text) > limit:
@@ -249,7 +199,7 @@ class Messages:
             raise NotFound("There is no message to the agent with that id in this run.")
         return item
 
-    def _present(self, run_id: str, item: MailItem) -> EventJson:
+    def present(self, run_id: str, item: MailItem) -> EventJson:
         """The event with the text as it stands now (the last edit's, under the first one's id and seq)."""
         event = self._context.event(run_id, Record(item.seq, b""))
         if item.event_seq != item.seq:
@@ -260,42 +210,30 @@ class Messages:
     def _said(self, run_id: str, message_id: str) -> EventJson:
         """An agent's own message, looked for from the newest back."""
         stored = self._context.log.snapshot(run_id).stored
-        kinds = frozenset({Kind.MESSAGE})
-        records = self._unstored(run_id, stored, None, kinds, None)
-        before: int | None = None
+        for event in self._context.newest_first(run_id, down_to=stored):
+            if event["id"] == message_id and event["kind"] == Kind.MESSAGE:
+                return event
+        before = None
         while True:
-            for record in records:
-                event: EventJson = orjson.loads(record.data)
-                if event["id"] == message_id:
-                    return event
-            page = self._context.store.events(run_id, before=before, limit=500, kinds=kinds)
-            records = page.records
-            if not records:
+            page = self._context.store.events(
+                run_id, before=before, limit=500, kinds=frozenset({Kind.MESSAGE})
+            )
+            for record in page.records:
+                older: EventJson = orjson.loads(record.data)
+                if older["id"] == message_id:
+                    return older
+            if not page.has_more:
                 raise NotFound("There is no message with that id in this run.")
-            before = records[0].seq
+            before = page.records[0].seq
 
-    def _unstored(
-        self,
-        run_id: str,
-        after: int,
-        before: int | None,
-        kinds: frozenset[Kind] | None,
-        sender_id: str | None,
-    ) -> list[Record]:
-        found: list[Record] = []
-        while records := self._context.log.read(run_id, after=after, limit=1_000):
-            after = records[-1].seq
-            for record in records:
-                if before is not None and record.seq >= before:
-                    return found
-                if kinds is not None or sender_id is not None:
-                    event = orjson.loads(record.data)
-                    if kinds is not None and event["kind"] not in kinds:
-                        continue
-                    if sender_id is not None and event["sender"]["id"] != sender_id:
-                        continue
-                found.append(record)
-        return found
+
+def _wanted(record: Record, kinds: frozenset[Kind] | None, sender_id: str | None) -> bool:
+    if kinds is None and sender_id is None:
+        return True
+    event = orjson.loads(record.data)
+    return (kinds is None or event["kind"] in kinds) and (
+        sender_id is None or event["sender"]["id"] == sender_id
+    )
 
 
 def shown(item: MailItem) -> dict[str, Any]:

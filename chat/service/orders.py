@@ -45,7 +45,7 @@ class Orders:
             digest=digest(request),
         )
         done = append_one(self._context, run_id, one)
-        if stopping and not done.repeated:
+        if stopping:  # also on a repeat: whoever gave it first may have broken off here
             self._lifecycle.end_if_never_started(
                 run_id, RunStatus.STOPPED, "Stopped before it began."
             )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import orjson
 
-from chat.drafts import digest
+from chat.drafts import digest, millis
 from chat.events import Action, AnswerBody, EventJson, Kind, Outcome, ReceiptState, SenderKind
 from chat.ports import MailItem, Record, Restored, Store
 from chat.runs import ENDED, Run, RunStatus
@@ -21,6 +22,8 @@ class _Fold:
     def __init__(self) -> None:
         self.status = RunStatus.QUEUED
         self.phase: str | None = None
+        self.before: RunStatus | None = None
+        self.stop_at_ms: int | None = None
         self.held = False
         self.items: dict[str, MailItem] = {}
         self.open: dict[str, tuple[int, str]] = {}
@@ -32,7 +35,7 @@ class _Fold:
         kind, body, seq = Kind(event["kind"]), event["body"], event["seq"]
         to_agent = event["sender"]["kind"] != SenderKind.AGENT
         if kind is Kind.STATUS:
-            self.status, self.phase = RunStatus(body["status"]), body.get("phase")
+            self._status(body)
         elif kind is Kind.STEP:
             self.step_seq = seq
         elif kind is Kind.RECEIPT:
@@ -43,13 +46,23 @@ class _Fold:
         elif kind is Kind.ANSWER:
             self._answer(event)
         elif kind is Kind.ORDER:
-            self.held = _HOLDS.get(Action(body["action"]), self.held)
-            mode = "steer" if body["action"] == Action.CHECK_IN else "interrupt"
-            self._item(event, mode)
+            self._order(event)
         elif kind is Kind.MESSAGE and to_agent:
             self._message(event)
         elif kind is Kind.MESSAGE:
             self.last_line = body["text"][:200]
+
+    def _status(self, body: EventJson) -> None:
+        if body["status"] == RunStatus.UNRESPONSIVE:
+            self.before = self.status
+        self.status, self.phase = RunStatus(body["status"]), body.get("phase")
+
+    def _order(self, event: EventJson) -> None:
+        action = Action(event["body"]["action"])
+        self.held = _HOLDS.get(action, self.held)
+        if action is Action.STOP:
+            self.stop_at_ms = millis(datetime.fromisoformat(event["at"]))
+        self._item(event, "steer" if action is Action.CHECK_IN else "interrupt")
 
     def _message(self, event: EventJson) -> None:
         body = event["body"]
@@ -92,10 +105,12 @@ class _Fold:
                 changes["attempt"] = body.get("attempt", item.attempt + 1)
             if state is ReceiptState.IN_CONTEXT:
                 changes["confirmed_seq"] = seq
+            if state is ReceiptState.CANCELLED:
+                changes["cancel_seq"] = seq
             self.items[item_id] = replace(item, **changes)  # type: ignore[arg-type]  # typed above
 
 
-def restored(store: Store, run: Run, *, keep: int) -> Restored:
+def restored(store: Store, run: Run, *, keep: int, now_ms: int) -> Restored:
     """The run's state at the store's last event; `records` are the last `keep` of them."""
     fold = _Fold()
     tail: list[Record] = []
@@ -119,4 +134,7 @@ def restored(store: Store, run: Run, *, keep: int) -> Restored:
         token_sha256=None if fold.status in ENDED else run.token_sha256,
         step_seq=fold.step_seq,
         last_line=fold.last_line,
+        before=fold.before,
+        stop_at_ms=fold.stop_at_ms,
+        heartbeat_ms=now_ms,
     )

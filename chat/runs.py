@@ -42,8 +42,8 @@ ENDED: Final = frozenset({S.COMPLETED, S.FAILED, S.STOPPED})
 OPEN: Final = frozenset(RunStatus) - ENDED
 _LIVE: Final = frozenset({S.WORKING, S.WAITING, S.PAUSED, S.UNRESPONSIVE})
 MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
-    S.QUEUED: frozenset({S.STARTING, S.WORKING, S.FAILED, S.STOPPED}),
-    S.STARTING: frozenset({S.FAILED, S.STOPPED}) | _LIVE,
+    S.QUEUED: frozenset({S.STARTING, S.WORKING}) | ENDED,
+    S.STARTING: _LIVE | ENDED,
     S.WORKING: _LIVE | ENDED,
     S.WAITING: _LIVE | ENDED,
     S.PAUSED: _LIVE | ENDED,

@@ -12,7 +12,7 @@ from functools import cache
 
 import structlog
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from chat.bootstrap import Chat, bootstrap
@@ -25,7 +25,7 @@ log = structlog.get_logger("workers")
 app = Celery("omakase", broker=settings.broker_url, include=["workers.jobs"])
 app.conf.update(
     task_queues=[
-        Queue(name)  # type: ignore[no-untyped-call]  # kombu has no types here
+        Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # kombu has no types here
         for name in ("live", "runs", "upkeep")
     ],
     task_default_queue="upkeep",

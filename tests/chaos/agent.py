@@ -1,6 +1,6 @@
 """An agent that is killed again and again: reads its mail, confirms it, answers, and keeps a journal.
 
-    python agent.py JOURNAL REPLIES
+    PYTHONPATH=agent-hooks.pyz python agent.py JOURNAL REPLIES
 
 Journal, one JSON array a line, each on the disk before the next thing is done:
 ["given", message id] the words were acted on · ["says", n] reply n is about to be said · ["said", n] it
@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from agent_hooks.errors import HooksError  # noqa: E402
-from agent_hooks.loop import Agent, Interrupted, Stopped  # noqa: E402
+from agent_hooks.errors import Ended, HooksError
+from agent_hooks.loop import Agent, Interrupted, Stopped
 
 END = "END"
 
@@ -88,6 +86,8 @@ def main() -> None:
             with Agent.connect() as agent:
                 agent.finish(str(stop), outcome="stopped")
             return
+        except Ended:
+            return
         except HooksError as error:
             # its sidecar was killed, or the server is away: an agent of the real world tries again
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -96,3 +96,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    signal.pause()  # the run is over; whoever started us would only start us again

@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,11 +109,10 @@ class Conversation:
 class Stage:
     """All the processes of the test."""
 
-    def __init__(self, folder: Path, *, quiet: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = (folder / "processes.log").open("a")
         self.supervisor = Supervisor(self._say)
-        self._quiet = quiet
         self._lock = threading.Lock()
         self._services: dict[str, list[Service]] = {}
         self.redis_port = embedded_redis.free_port()
@@ -286,7 +286,7 @@ def play(folder: Path, *, messages: int, kills: int, seed: int, pace_s: float) -
     """The whole test; returns the counts."""
     luck = random.Random(seed)  # noqa: S311 - chance, not secrets
     began = time.monotonic()
-    stage = Stage(folder, quiet=True)
+    stage = Stage(folder)
     killed: Counter[str] = Counter()
     try:
         stage.begin()
@@ -359,6 +359,7 @@ def _open(stage: Stage, client: Client, replies: int) -> list[Conversation]:
             "agent", agent_id, f"python tests/chaos/agent.py {journal} {replies}",
             OMAKASE_SERVER=f"http://127.0.0.1:{stage.ports[0]}", OMAKASE_HOME=str(home),
             OMAKASE_RUN_ID=made["run"]["id"], OMAKASE_TOKEN=made["token"],
+            PYTHONPATH=str(stage.folder / "agent-hooks.pyz"),
         )  # fmt: skip
         conversations.append(Conversation(made["run"]["id"], journal, home))
     return conversations
@@ -390,6 +391,7 @@ def main() -> int:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="omakase-crash-"))
     subprocess.run([sys.executable, ROOT / "scripts" / "build_pyz.py"], check=True, cwd=ROOT)
+    shutil.copy(ROOT / "build" / "agent-hooks.pyz", folder)
     os.chdir(ROOT)
     result = play(
         folder, messages=given.messages, kills=given.kills, seed=given.seed, pace_s=given.pace_s

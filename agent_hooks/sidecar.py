@@ -23,6 +23,7 @@ from agent_hooks.state import StateDir, write_private
 IDLE_S = 3_600.0
 """An attached agent that has not been heard of for so long is not there: no heartbeat for the dead."""
 LOOK_S = 1.0
+RETURN_S = 3.0
 AFTER_END_S = 2.0
 GRACE_S = 5.0
 
@@ -70,6 +71,9 @@ class Process:
         self._ops = Ops(self._core, self._links, self._shutdown)
         self._ops.watched |= watched
         self._wanted = threading.Event()
+        self._gone_at = 0.0
+        # an agent that is started again within this time has its run back
+        self._return_s = float(os.environ.get("OMAKASE_RETURN_S", RETURN_S))
         claude = ClaudeHooks(self._core, self._links, self._ops, on_session_end=self._session_ended)
         self._ops.resume_text = claude.resume_text
         secret = secrets.token_urlsafe(24)
@@ -110,7 +114,11 @@ class Process:
             if time.monotonic() - self._core.last_call > IDLE_S:
                 self._core.complain("idle", "nobody called for long")
                 self._wanted.set()
-        elif not any(alive(pid) for pid in watched):
+        elif any(alive(pid) for pid in watched):
+            self._gone_at = 0.0
+        elif not self._gone_at:
+            self._gone_at = time.monotonic()
+        elif time.monotonic() - self._gone_at > self._return_s:
             self._core.complain("agent_gone", "its process is not there any more")
             self._finish("failed", "The agent's process ended without saying how.")
             self._wanted.set()

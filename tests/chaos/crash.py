@@ -359,7 +359,7 @@ def _open(stage: Stage, client: Client, replies: int) -> list[Conversation]:
             "agent", agent_id, f"python tests/chaos/agent.py {journal} {replies}",
             OMAKASE_SERVER=f"http://127.0.0.1:{stage.ports[0]}", OMAKASE_HOME=str(home),
             OMAKASE_RUN_ID=made["run"]["id"], OMAKASE_TOKEN=made["token"],
-            PYTHONPATH=str(stage.folder / "agent-hooks.pyz"),
+            OMAKASE_RETURN_S="60", PYTHONPATH=str(stage.folder / "agent-hooks.pyz"),
         )  # fmt: skip
         conversations.append(Conversation(made["run"]["id"], journal, home))
     return conversations

@@ -28,6 +28,12 @@ from chat.service.mailbox import Mailbox
 from chat.service.messages import shown
 from chat.service.tokens import Tokens
 
+_HEARD_OF = {
+    RunStatus.QUEUED: None,
+    RunStatus.STARTING: None,
+    RunStatus.UNRESPONSIVE: "The agent's side is heard of again.",
+}
+"""Where the first heartbeat ends the waiting, and what is said about it."""
 STALE_FROM = frozenset({RunStatus.STARTING, RunStatus.WORKING, RunStatus.WAITING, RunStatus.PAUSED})
 """From where a run without heartbeats becomes `unresponsive`."""
 
@@ -173,15 +179,10 @@ class Lifecycle:
             run_id, holder=request.holder, now_ms=self._context.now_ms(), lease_ms=lease_ms
         )
         status = beat.status
-        if status is RunStatus.UNRESPONSIVE:
-            back = beat.before or RunStatus.WORKING
-            if back is RunStatus.STARTING:
-                back = RunStatus.WORKING
-            detail = "The agent's side is heard of again."
-            if self.move(
-                run_id, back, detail=detail, phase=Phase(beat.phase) if beat.phase else None
-            ):
-                status = back
+        if status in _HEARD_OF:
+            target = RunStatus.PAUSED if beat.held else RunStatus.WORKING
+            if self.move(run_id, target, detail=_HEARD_OF[status]):
+                status = target
         return {
             "status": status, "held": beat.held, "pending": beat.pending, "lease_ms": lease_ms,
         }  # fmt: skip

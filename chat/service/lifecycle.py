@@ -180,8 +180,12 @@ class Lifecycle:
         )
         status = beat.status
         if status in _HEARD_OF:
-            target = RunStatus.PAUSED if beat.held else RunStatus.WORKING
-            if self.move(run_id, target, detail=_HEARD_OF[status]):
+            # one that had gone quiet is again what it was; any other has begun
+            target = beat.before or RunStatus.WORKING
+            if target in _HEARD_OF:
+                target = RunStatus.WORKING
+            phase = Phase(beat.phase) if beat.phase else None
+            if self.move(run_id, target, detail=_HEARD_OF[status], phase=phase):
                 status = target
         return {
             "status": status, "held": beat.held, "pending": beat.pending, "lease_ms": lease_ms,

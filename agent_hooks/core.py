@@ -65,6 +65,8 @@ class Core:
         self.asking: set[str] = set()
         """Questions somebody waits for: their answers are not for anybody else."""
         self.reported_pause = False
+        self.resumes = 0
+        """Orders to resume so far: an agent may also have been told to pause in words."""
         self.last_call = time.monotonic()
         self._last_order_at = 0.0
 
@@ -121,6 +123,7 @@ class Core:
             by = str(item.event["sender"]["name"])
             self.memory.stop = {"by": by, "reason": str(body.get("reason") or ""), "id": item.id}
         elif item.action in ("pause", "resume"):
+            self.resumes += item.action == "resume"
             self._set_paused(paused=item.action == "pause")
 
     def _set_paused(self, *, paused: bool) -> None:

@@ -85,8 +85,8 @@ class Links:
                 continue
             backoff.reset()
             core.reachable = True
-            core.heard(answer, asked_at)
             core.take_in(answer, holder)
+            core.heard(answer, asked_at)
             if not answer.get("items") and wait_s and time.monotonic() - asked_at < 0.5:
                 # an empty answer at once although we asked to wait: no busy loop against a server
                 # or a proxy that does not know how to wait
@@ -99,8 +99,8 @@ class Links:
         api, holder, asked_at = self.api(timeout_s=timeout_s), core.holder, time.monotonic()
         try:
             answer = api.mailbox(holder, wait_s=0, task_end=True, timeout_s=timeout_s)
-            core.heard(answer, asked_at)
             core.take_in(answer, holder)
+            core.heard(answer, asked_at)
         except Unreachable as error:
             if error.maybe_done:
                 core.new_holder()

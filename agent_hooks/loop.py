@@ -90,6 +90,8 @@ class Waiting:
     paused: bool
     stop: bool
     interrupt: bool
+    resumes: int = 0
+    """Orders to resume since the sidecar began: for an agent that paused because of words."""
 
 
 class Stream:
@@ -255,6 +257,7 @@ class Agent:
             paused=bool(answer["paused"]),
             stop=bool(answer["stop"]),
             interrupt=bool(answer["interrupt"]),
+            resumes=int(answer["resumes"]),
         )
 
     def checkpoint(self) -> None:

@@ -35,6 +35,8 @@ class Ops:
         self._questions: Dict[str, str] = {}
         self.watched: Set[int] = set()
         """Processes of which one must live, else the agent is gone."""
+        self.lingering = False
+        """The agent is gone, and only what it left is still being sent."""
         self.resume_text: Callable[[], Optional[str]] = lambda: None
 
     def handle(self, request: Fields) -> Reply:
@@ -124,6 +126,7 @@ class Ops:
             "stop": core.memory.stop is not None,
             "interrupt": bool(core.interrupts()),
             "ended": core.memory.ended,
+            "resumes": core.resumes,
         }
 
     def op_wait_mail(self, request: Fields) -> Reply:
@@ -167,15 +170,25 @@ class Ops:
         return reply
 
     def hold(self, wait_s: float) -> None:
-        core = self._core
-        if core.memory.paused and core.memory.stop is None and not core.over():
-            pauses = [item.id for item in core.inbox.orders() if item.action == "pause"]
+        """Wait while paused, at most so long; the order counts as obeyed when this begins."""
+        core, deadline = self._core, time.monotonic() + wait_s
+        while core.memory.paused and core.memory.stop is None and not core.over():
+            pauses = self._pauses()
             if pauses:
                 core.confirm(pauses, f"The agent paused after step {core.memory.step}.")
             self.report_paused(paused=True)
-            core.wait_until(lambda: not core.memory.paused or core.memory.stop is not None, wait_s)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            # the server's "held" may be heard of before the order itself
+            core.wait_until(
+                lambda: not core.memory.paused or core.memory.stop or self._pauses(), left
+            )
         if not core.memory.paused:
             self.report_paused(paused=False)
+
+    def _pauses(self) -> List[str]:
+        return [item.id for item in self._core.inbox.orders() if item.action == "pause"]
 
     def report_paused(self, *, paused: bool) -> None:
         """A status event when the agent really begins or ends to hold, once each."""
@@ -322,12 +335,17 @@ class Ops:
 
     def op_linger(self, request: Fields) -> Reply:
         """The wrapper cannot wait any longer: go on trying to send and to finish, then end."""
-        threading.Thread(target=self._linger, args=(dict(request),), daemon=True).start()
+        self.linger(request)
         return {}
+
+    def linger(self, request: Fields) -> None:
+        """Go on in the background; `late_summary` is said when something turns out to be unread."""
+        self.lingering = True
+        self._wrapped = False
+        threading.Thread(target=self._linger, args=(dict(request),), daemon=True).start()
 
     def _linger(self, request: Dict[str, Any]) -> None:
         deadline = time.monotonic() + LINGER_S
-        self._wrapped = False
         while time.monotonic() < deadline and not self._core.over():
             reply = self.handle({**request, "op": "finish", "wait_s": 5.0})
             if reply.get("done"):

@@ -56,15 +56,16 @@ class Wrapper:
             signal.signal(number, self._forward)
         local.ensure_sidecar(self._state, watch_pid=os.getpid())
         self._event("status", {"status": "starting"})
-        code = self._once(self._command)
-        for _ in range(RESUMES_MAX):
-            again = self._resume_command() if code == 0 else None
-            if again is None:
+        command: Optional[List[str]] = self._command
+        code = 0
+        for left in range(RESUMES_MAX, -1, -1):
+            if command is None:
                 break
-            code = self._once(again)
+            code = self._once(command)
+            self._chunks.flush(5.0)
+            command = self._finish(code, may_resume=left > 0)
         self._over.set()
-        self._chunks.close(5.0)
-        self._finish(code)
+        self._chunks.close(1.0)
         return code
 
     # --- the command ------------------------------------------------------------------------------
@@ -92,8 +93,7 @@ class Wrapper:
         if self._signal is not None:
             self._kill(self._signal)  # it came while we were starting
         self._event("status", {"status": "working"})
-        if not self._over.is_set():
-            threading.Thread(target=self._obey, args=(child,), daemon=True).start()
+        threading.Thread(target=self._obey, args=(child,), daemon=True).start()
         readers = [
             threading.Thread(target=self._read, args=("stdout", child.stdout, 1), daemon=True),
             threading.Thread(target=self._read, args=("stderr", child.stderr, 2), daemon=True),
@@ -180,21 +180,8 @@ class Wrapper:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def _resume_command(self) -> Optional[List[str]]:
-        """The command that gives a finished session what is unread, if its program can do that."""
-        if self._signal is not None or self._stopped:
-            return None
-        status = self._call("status")
-        if status is None or status["paused"] or status["stop"] or not status["session_id"]:
-            return None
-        if resumed(self._command, str(status["session_id"]), "") is None:
-            return None
-        answer = self._call("resume_text")
-        if answer is None or not answer["text"]:
-            return None
-        return resumed(self._command, str(status["session_id"]), str(answer["text"]))
-
-    def _finish(self, code: int) -> None:
+    def _finish(self, code: int, *, may_resume: bool) -> Optional[List[str]]:
+        """End the run; or, when something is unread, the command that gives it to the session."""
         fields = self._ending(code)
         late = "The command ended before it had read its last messages."
         grace_s = FINISH_S if self._signal is None else FINISH_AFTER_SIGNAL_S
@@ -205,6 +192,9 @@ class Wrapper:
             if answer is None or answer["done"]:
                 break
             if answer["items"] or answer["orders"]:
+                again = self._resume_command() if may_resume and answer["items"] else None
+                if again is not None:
+                    return again
                 count = len(answer["items"])
                 if count:
                     late = f"The command ended before it had read {count} of its messages."
@@ -212,8 +202,23 @@ class Wrapper:
             elif time.monotonic() >= deadline:
                 # the server is away: the sidecar outlives us and goes on trying, where it can
                 self._call("linger", late_summary=late, **fields)
-                return
+                return None
         self._call("shutdown", 2.0)
+        return None
+
+    def _resume_command(self) -> Optional[List[str]]:
+        """The command that gives a finished session what is unread, if its program can do that."""
+        status = self._call("status")
+        if status is None or status["paused"] or status["stop"] or not status["session_id"]:
+            return None
+        session = str(status["session_id"])
+        if resumed(self._command, session, "") is None:
+            return None
+        self._call("unclaim")
+        answer = self._call("resume_text")
+        if answer is None or not answer["text"]:
+            return None
+        return resumed(self._command, session, str(answer["text"]))
 
     def _ending(self, code: int) -> Dict[str, Any]:
         fields: Dict[str, Any] = {"exit_code": code, "summary": None, "outcome": "completed"}

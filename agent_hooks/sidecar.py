@@ -110,6 +110,8 @@ class Process:
     def _look(self) -> None:
         """Whether the agent is still there."""
         watched = self._ops.watched
+        if self._ops.lingering:
+            return
         if not watched:
             if time.monotonic() - self._core.last_call > IDLE_S:
                 self._core.complain("idle", "nobody called for long")
@@ -120,8 +122,8 @@ class Process:
             self._gone_at = time.monotonic()
         elif time.monotonic() - self._gone_at > self._return_s:
             self._core.complain("agent_gone", "its process is not there any more")
-            self._finish("failed", "The agent's process ended without saying how.")
-            self._wanted.set()
+            said = "The agent's process ended without saying how."
+            self._ops.linger({"outcome": "failed", "summary": said, "late_summary": said})
 
     def _finish(self, outcome: str, summary: str) -> bool:
         """Say what became of it; what is unread is then shown as undelivered."""

@@ -1,0 +1,52 @@
+"""What the four roles have in common: a list of goals, and what is left of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from agent_hooks.loop import Mail
+
+if TYPE_CHECKING:
+    from demo.worker import Worker
+
+
+PATIENCE = 40
+"""Steps' time without a commit of anybody after which there is nothing to wait for."""
+
+
+class Role:
+    """One agent's trade. `work` pursues goals through its worker, and returns when nothing is left."""
+
+    phase: ClassVar[str] = "thinking"
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.shop = worker.shop
+
+    def work(self) -> str:
+        """Do it all; the summary with which the run ends."""
+        raise NotImplementedError
+
+    def left(self) -> list[str]:
+        """Titles of the goals that are still to come."""
+        raise NotImplementedError
+
+    def main_moved(self, since: str) -> bool:
+        """Wait until others have brought something into `main`; False when that takes too long."""
+        self.worker.now = "waiting for commits of the others"
+        looks = 0
+        while looks < PATIENCE:
+            if self.shop.main() != since:
+                return True
+            # while somebody talks with us, there is time
+            looks = 0 if self.worker.idle(self.worker.pace_s) else looks + 1
+        return False
+
+    def round_as(self, choice: str, person: str) -> str:
+        """Somebody wants another rounding; the reply."""
+        del choice, person
+        return "How the cart rounds is Nori's to change: write it to Nori."
+
+    def answered(self, mail: Mail) -> str | None:
+        """The answer to a question came; a reply, or None."""
+        return f"Nobody here waits for “{mail.text}” any more, but I have read it."

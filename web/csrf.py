@@ -59,6 +59,7 @@ def known_host(host: str, settings: Settings) -> bool:
     except ValueError:
         return False
     ours = {
-        urlsplit(origin).hostname for origin in (*settings.allowed_origins, settings.public_url)
+        urlsplit(origin).hostname
+        for origin in (*settings.allowed_origins, settings.public_url, settings.agent_url)
     }
     return name in ours or name in _LOOPBACK

@@ -8,10 +8,12 @@ waits), `runs` (launch), `upkeep` (sweep, watch).
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cache
 
 import structlog
 from celery import Celery
+from celery.platforms import SecurityWarning
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import OperationalError
 
@@ -19,6 +21,8 @@ from chat.bootstrap import Chat, bootstrap
 from chat.logs import configure
 from chat.settings import load_settings
 
+# in a container the worker is root of nothing, and it reads no pickles
+warnings.filterwarnings("ignore", category=SecurityWarning)
 settings = load_settings(os.environ)
 log = structlog.get_logger("workers")
 

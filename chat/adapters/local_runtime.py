@@ -20,6 +20,18 @@ from chat.ports import Alive
 from chat.runs import Run
 
 
+_OURS = frozenset({"SECRET_KEY", "REDIS_URL", "BROKER_URL", "DATABASE"})
+
+
+def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """The worker's environment without what opens our own doors: an agent runs anybody's code."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in _OURS and not name.startswith("AWS_")
+    }
+
+
 class LocalRuntime:
     """`ports.Runtime` on this machine. `command(run)` gives the argv and the working folder."""
 
@@ -41,7 +53,7 @@ class LocalRuntime:
                     process = subprocess.Popen(
                         argv,
                         cwd=cwd,
-                        env={**os.environ, **env},
+                        env={**_passed_on(os.environ), **env},
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,

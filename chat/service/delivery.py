@@ -203,7 +203,7 @@ class Delivery:
             self._lifecycle.move(run_id, RunStatus.STARTING)
         token = self._token_of(run_id)
         env = {
-            "OMAKASE_SERVER": context.settings.public_url,
+            "OMAKASE_SERVER": context.settings.agent_url,
             "OMAKASE_RUN_ID": run_id,
             "OMAKASE_TOKEN": token,
         }

@@ -21,8 +21,8 @@ from web.problems import RateSpent
 
 Sort = Literal["message", "write", "read", "agent", "sign_in"]
 _TIMES: Final[dict[Sort, int]] = {"message": 1, "write": 5, "read": 50, "agent": 100}
-"""Of MESSAGES_PER_MINUTE: with its 120 a principal reads 100 times and an agent reports 200 times a second."""
-_SIGN_INS_PER_MINUTE: Final = 60
+"""Of MESSAGES_PER_MINUTE: with its 120 a principal reads 100 times and an agent reports
+200 times a second, and an address signs in once a second."""
 
 
 class Limits:
@@ -34,7 +34,7 @@ class Limits:
             sort: RateLimitItemPerMinute(times * settings.messages_per_minute)
             for sort, times in _TIMES.items()
         }
-        self._items["sign_in"] = RateLimitItemPerMinute(_SIGN_INS_PER_MINUTE)
+        self._items["sign_in"] = RateLimitItemPerMinute(max(1, settings.messages_per_minute // 2))
 
     def hit(self, sort: Sort, who: Principal | str) -> None:
         """Count one. Raises RateSpent (429) when the minute's share is used up."""

@@ -75,13 +75,13 @@ class Poll(Peer):
         except Exception as error:  # noqa: BLE001 - whoever waits gets an answer
             self._respond(500, orjson.dumps(unexpected(error).problem()), MEDIA_TYPE)
             return
-        if self.transport is None or self.transport.is_closing():
-            if self._unheard is not None:
+        if seen is None or self.closing:
+            if seen is not None and self._unheard is not None:
                 await self.hub.read(self._unheard, seen)
             return
         self._respond(200, orjson.dumps(seen), "application/json")
 
-    async def _seen(self) -> dict[str, Any]:
+    async def _seen(self) -> dict[str, Any] | None:
         room = self.hub.run_room(self._run_id)
         room.watch(self.notice)
         deadline = self.hub.loop.time() + self._wait_s
@@ -93,6 +93,8 @@ class Poll(Peer):
                 self._over = True
             while True:
                 self._wake.clear()
+                if self.closing:
+                    return None  # nobody is there to hear what a look would take
                 last = self._over or self.hub.loop.time() >= deadline
                 seen = await self.hub.read(self._look)
                 if last or self._enough(seen):

@@ -49,9 +49,7 @@ def test_without_a_cursor_the_reader_begins_at_the_head(
         assert live.next("event")["event"]["body"]["text"] == "after"
 
 
-def test_who_comes_back_gets_only_what_is_missing(
-    server: Server, anna: Api, attached: Attached
-):
+def test_who_comes_back_gets_only_what_is_missing(server: Server, anna: Api, attached: Attached):
     for word in ("a", "b", "c", "d"):
         attached.say(word)
     with server.live(anna) as live:
@@ -316,7 +314,9 @@ def test_a_server_that_ends_says_come_back_to_everybody(own_server: Callable[...
 def test_two_web_processes_show_the_same_run(
     server: Server, anna: Api, attached: Attached, own_server: Callable[..., Server]
 ):
-    other = own_server(DATABASE=server.environ.get("DATABASE", f"sqlite:///{server.chat.settings.sqlite_path}"))
+    other = own_server(
+        DATABASE=server.environ.get("DATABASE", f"sqlite:///{server.chat.settings.sqlite_path}")
+    )
     ben = other.person("Ben")
     with server.live(anna) as here, other.live(ben) as there:
         here.subscribe(attached.id, after=None)

@@ -6,7 +6,7 @@ import { Problem } from "./problem.js";
 const PREFIX = "omakase:outbox:";
 
 /**
- * @typedef {{key: string, runId: string, body: {text: string, mode?: any, reply_to?: string, anchor?: any}, at: string,
+ * @typedef {{key: string, runId: string, body: {text: string, mode?: any, reply_to?: string, anchor?: any}, at: string, afterSeq: number,
  *   state: "sending"|"failed", code: string|null, detail: string|null, isTemporary: boolean}} Entry
  */
 
@@ -40,10 +40,10 @@ export class Outbox {
     return [...this.entries.values()].filter((entry) => entry.runId === runId).sort((a, b) => (a.at < b.at ? -1 : 1));
   }
 
-  /** @param {string} runId @param {Entry["body"]} body @returns {Entry} */
-  add(runId, body) {
+  /** @param {string} runId @param {Entry["body"]} body @param {number} [afterSeq] the run's head as it is known here @returns {Entry} */
+  add(runId, body, afterSeq = 0) {
     /** @type {Entry} */
-    const entry = { key: newKey(), runId, body, at: this.now().toISOString(), state: "sending", code: null, detail: null, isTemporary: false };
+    const entry = { key: newKey(), runId, body, at: this.now().toISOString(), afterSeq, state: "sending", code: null, detail: null, isTemporary: false };
     this.entries.set(entry.key, entry);
     this.keep(entry);
     return entry;
@@ -69,6 +69,16 @@ export class Outbox {
     } finally {
       this.underWay.delete(key);
     }
+  }
+
+  /**
+   * Whether this event is what an entry asked for: the socket was faster than the reply, or the reply got lost.
+   * @param {Event} event @param {string|undefined} me the id of who writes here
+   * @returns {Entry|null}
+   */
+  entryOf(event, me) {
+    if (event.kind !== "message" || event.sender.id !== me || event.body.edit_of) return null;
+    return this.of(event.run_id).find((entry) => event.seq > entry.afterSeq && entry.body.text === event.body.text && (entry.body.mode ?? "steer") === event.body.mode) ?? null;
   }
 
   /** The server can be reached again: send what did not get through, in order. */

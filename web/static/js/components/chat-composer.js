@@ -105,7 +105,7 @@ export class ChatComposer extends LightElement {
       /** @type {{text: string, mode: any, anchor?: Anchor}} */
       const body = { text, mode: mode ?? draft.mode };
       if (draft.anchor) body.anchor = draft.anchor;
-      key = client.outbox.add(this.runId, body).key;
+      key = client.outbox.add(this.runId, body, client.feeds.get(this.runId)?.feed.view.head ?? 0).key;
       this.keep({ ...draft, key });
     }
     this.isBusy = true;

@@ -121,7 +121,8 @@ export class ChatLog extends LightElement {
     const list = rows(view.ordered);
     const agent = feed.run;
     const first = this.dividerAfter === null ? -1 : list.findIndex((row) => row.type === "event" && isSaid(row.event) && row.event.seq > Number(this.dividerAfter));
-    const outbox = client.outbox.of(feed.runId);
+    const inLog = new Set(view.ordered.map((event) => client.outbox.entryOf(event, client.principal?.id)?.key));
+    const outbox = client.outbox.of(feed.runId).filter((entry) => !inLog.has(entry.key));
     return html`
       <div class="chat-scroll" tabindex="0" role="log" aria-live="polite" aria-label="Conversation with ${agent?.agent_name ?? "the agent"}" @scroll=${this.scrolled}>
         <div class="chat-rows">

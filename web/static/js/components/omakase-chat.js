@@ -19,6 +19,7 @@ export class OmakaseChat extends LitElement {
     this.server = "";
     this.closable = false;
     this.sheets = 0;
+    this.wantsFocus = false;
     /** @type {SharedClient|null} */
     this.client = null;
     /** @type {import("../live/run-feed.js").RunFeed|null} */
@@ -52,11 +53,17 @@ export class OmakaseChat extends LitElement {
     return this.shadowRoot?.querySelector("chat-panel") ?? null;
   }
 
+  /** Put the cursor where one writes, as soon as it can be seen. */
   focusComposer() {
-    void this.updateComplete.then(async () => {
-      await this.panel?.updateComplete;
-      this.panel?.composer?.focus();
-    });
+    this.wantsFocus = true;
+    this.requestUpdate();
+  }
+
+  async focusWhenReady() {
+    await this.panel?.updateComplete;
+    await this.panel?.composer?.updateComplete;
+    this.wantsFocus = false;
+    this.panel?.composer?.focus();
   }
 
   /** Quote a log line in the composer. @param {import("../types.js").Anchor} anchor */
@@ -74,7 +81,8 @@ export class OmakaseChat extends LitElement {
   }
 
   updated() {
-    this.toggleAttribute("ready", this.sheets >= SHEETS.length);
+    const isReady = this.sheets >= SHEETS.length;
+    this.toggleAttribute("ready", isReady);
     const host = this.shadowRoot?.querySelector(".panel-host");
     if (!host || !this.feed) return;
     const panel = this.panel;
@@ -86,6 +94,7 @@ export class OmakaseChat extends LitElement {
       next.closable = this.closable;
       host.replaceChildren(next);
     }
+    if (this.wantsFocus && isReady) void this.focusWhenReady();
   }
 }
 

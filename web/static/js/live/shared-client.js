@@ -136,6 +136,9 @@ export class SharedClient {
       for (const listener of this.projects.get(frame.project_id) ?? []) listener();
     } else if (frame.run_id) {
       this.feeds.get(frame.run_id)?.feed.heard(frame);
+      // It stands in the log although its reply got lost: the same key again says so to the outbox.
+      const entry = frame.type === "event" ? this.outbox.entryOf(frame.event, this.principal?.id) : null;
+      if (entry?.state === "failed") void this.outbox.deliver(entry.key);
     }
   }
 

@@ -114,9 +114,10 @@ def _rename(worker: Worker, intent: Intent, mail: Mail | None, person: str) -> s
         return f"I know no function `{named}`. There are: {known}."
     old = function.name
     guessed = "" if intent.old else f" (by “it” I understood `{function.title}`)"
+    half_done = shop.dirty()
     # whatever is half done is done again afterwards, with the new name
     shop.restore()
-    if worker.goal is not None:
+    if half_done and worker.goal is not None:
         worker.change = worker.change or Again
     with worker.bare_step(f"rename {old} to {new}") as step:
         shop.update()
@@ -132,7 +133,7 @@ def _rename(worker: Worker, intent: Intent, mail: Mail | None, person: str) -> s
             shop.restore()
             step.ok, step.summary = False, f"taken back: {broken[0]} fails with it"
             return f"I tried, but then `{broken[0]}` fails; so I have taken it back."
-        diff = shop.diff("HEAD", lines=30)
+        diff = shop.diff("HEAD", "--", "teashop", lines=30)
         commit = shop.commit(f"Rename {old} to {new}, as {person} asked", renames=[(old, new)])
         merged = shop.deliver()
         count = sum(places.values())
@@ -153,7 +154,8 @@ def _rename(worker: Worker, intent: Intent, mail: Mail | None, person: str) -> s
 
 
 def _it(worker: Worker, mail: Mail | None) -> str:
-    """The function that "it" is: of the quoted line, of the message replied to, of the step."""
+    """The function that "it" is: of the quoted line, of the message replied to, one whose name says
+    too little, of the step."""
     functions = source.functions(worker.shop.folder)
     names = {one.name for one in functions}
     if mail is not None:
@@ -164,10 +166,11 @@ def _it(worker: Worker, mail: Mail | None) -> str:
         about = worker.subjects.get(str(mail.body.get("reply_to") or ""), "")
         if about in names:
             return about
-    if worker.subject in names:
-        return worker.subject
+    # a name that says too little is what this shop's agents ask people about
     vague = [one.name for one in functions if one.name in lint.VAGUE]
-    return vague[0] if vague else functions[0].name
+    if vague:
+        return vague[0]
+    return worker.subject if worker.subject in names else functions[0].name
 
 
 def _tests(worker: Worker, _intent: Intent, _mail: Mail | None, _person: str) -> str:

@@ -8,6 +8,7 @@ Exit codes: 0 all is there, 1 the server or git said no.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import http.cookiejar
 import json
 import os
@@ -83,12 +84,15 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return ""
 
 
-def feature_of(api: Api) -> dict[str, Any]:
-    """The demo's feature, made with its project when they are missing."""
+def feature_of(api: Api, installation: str) -> dict[str, Any]:
+    """The demo's feature, made with its project when they are missing.
+
+    Ids follow from the Idempotency-Key: `installation` keeps those of two installations apart.
+    """
     projects = api.get("/api/projects")["projects"]
     project = next((one for one in projects if one["name"] == PROJECT), None)
     if project is None:
-        project = api.post("/api/projects", {"name": PROJECT}, key="demo-project")
+        project = api.post("/api/projects", {"name": PROJECT}, key=f"demo-project-{installation}")
     path = f"/api/projects/{project['id']}/features"
     features = api.get(path)["features"]
     feature = next((one for one in features if one["name"] == FEATURE), None)
@@ -123,7 +127,8 @@ def seed(settings: Settings, address: str, *, again: bool) -> str:
     """Set everything up; what to tell the person at the terminal. Raises ApiRefused, GitFailed."""
     api = Api(address)
     api.post("/api/session", {"name": PERSON})
-    feature = feature_of(api)
+    installation = hashlib.sha256(f"demo {settings.secret_key}".encode()).hexdigest()[:16]
+    feature = feature_of(api, installation)
     repo = settings.state_dir / "repos" / feature["id"]
     made = create_repository(repo, TEMPLATE)
     started, ended = start_agents(api, feature["id"], again=again)

@@ -133,7 +133,9 @@ def replace_everywhere(folder: Path, old: str, new: str) -> dict[str, int]:
     for path in sorted(folder.glob("*.md")):
         text = path.read_text(encoding="utf-8")
         fresh = re.sub(
-            r"`[^`\n]+`", lambda span: re.sub(rf"\b{re.escape(old)}\b", new, span[0]), text
+            r"`[^`\n]+`",
+            lambda span: re.sub(rf"(?<![\w/]){re.escape(old)}(?!\w|\.py\b)", new, span[0]),
+            text,
         )
         if fresh != text:
             path.write_text(fresh, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 {state_dir}/runs/{run_id}/process.json   {"pid", "started": clock ticks since boot}, written once
 {state_dir}/runs/{run_id}/output.log     what the process printed, should nobody have caught it
+and what agent_hooks keeps there (agent_hooks/state.py), since OMAKASE_HOME is {state_dir}/runs
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 
 from chat.ports import Alive
 from chat.runs import Run
-
 
 _OURS = frozenset({"SECRET_KEY", "REDIS_URL", "BROKER_URL", "DATABASE"})
 
@@ -53,7 +53,9 @@ class LocalRuntime:
                     process = subprocess.Popen(
                         argv,
                         cwd=cwd,
-                        env={**_passed_on(os.environ), **env},
+                        # the agent's side keeps its files here too: two installations on one
+                        # machine share nothing
+                        env={**_passed_on(os.environ), "OMAKASE_HOME": str(self._folder), **env},
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=subprocess.STDOUT,

@@ -41,7 +41,7 @@ class Coder(Role):
         """What was decided, "line" or "total"."""
         self._decided_by = ""
         self._implemented = False
-        self._asked = 0
+        self._unclear = 0
         self._waiting = False
         self._answer: Mail | None = None
 
@@ -210,8 +210,7 @@ class Coder(Role):
         worker, reason = self.worker, ""
         worker.now = "waiting for an answer"
         while not self._rounding:
-            self._asked += 1
-            handle = f"rounding-{self._asked}"
+            handle = f"rounding-{self._unclear + 1}"
             answer = self._await(handle, f"{reason}{QUESTION}")
             if answer is None:
                 continue
@@ -222,6 +221,7 @@ class Coder(Role):
             if choice is not None:
                 self._rounding, self._decided_by = choice, by
             else:
+                self._unclear += 1
                 reason = f"Thank you, {by}, but I could not tell from “{text or value}” which one. "
         worker.report_working()
 

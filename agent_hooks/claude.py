@@ -78,6 +78,7 @@ class ClaudeHooks:
             return
         name = str(event.get("hook_event_name", ""))
         self._core.last_call = time.monotonic()
+        self._core.hooks_answered += 1
         self._core.obeying.add("claude-code")
         if event.get("agent_id"):
             # a subagent's hooks would swallow what is meant for the agent; orders hold for it too

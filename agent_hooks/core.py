@@ -68,6 +68,7 @@ class Core:
         self.resumes = 0
         """Orders to resume so far: an agent may also have been told to pause in words."""
         self.last_call = time.monotonic()
+        self.hooks_answered = 0
         self._last_order_at = 0.0
 
     # --- who holds --------------------------------------------------------------------------------

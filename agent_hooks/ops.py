@@ -84,6 +84,7 @@ class Ops:
             "waiting": len(core.inbox.waiting(now=time.time())),
             "orders": len(core.inbox.orders()),
             "spool_bytes": core.spool.pending_bytes(),
+            "hooks_answered": core.hooks_answered,
             "session_id": memory.session_id,
             "last_seq": memory.last_seq,
         }

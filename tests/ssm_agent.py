@@ -285,6 +285,7 @@ class ChannelServer:
         raw: Callable[[socket.socket], None] | None = None,
         leave_after: int | None = None,
         tls: ssl.SSLContext | None = None,
+        small_window: bool = False,
     ) -> None:
         self.agent = agent
         self.weather = Weather(fates or [])
@@ -292,6 +293,8 @@ class ChannelServer:
         self.problems: list[BaseException] = []
         self._refuse, self._raw, self._leave_after, self._tls = refuse, raw, leave_after, tls
         self._listener = socket.create_server(("127.0.0.1", 0))
+        if small_window:  # what the kernel takes for a reader that does not read
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         scheme = "wss" if tls else "ws"

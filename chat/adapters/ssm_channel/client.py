@@ -329,7 +329,10 @@ class Channel:
             case Ping():
                 self._say(heard.response())
             case CloseConnection():
-                self._lost = self._lost or f"the WebSocket was closed with code {heard.code}"
+                reason = f": {heard.reason}" if heard.reason else ""
+                self._lost = (
+                    self._lost or f"the WebSocket was closed with code {heard.code}{reason}"
+                )
             case Pong():
                 pass
         return []

@@ -63,12 +63,11 @@ class ClaudeHooks:
         self._transcript: Optional[Transcript] = None
         if core.memory.transcript:
             path = Path(core.memory.transcript)
-            self._transcript = Transcript(path, offset=core.memory.said)
-            for one in self._pending:
-                self._transcript._answers |= one.known
+            answers = {answer for one in self._pending for answer in one.known}
+            self._transcript = Transcript(path, offset=core.memory.said, answers=answers)
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __call__(self, adapter: str, stdin: bytes, call: HookCall) -> None:
+    def __call__(self, _: str, stdin: bytes, call: HookCall) -> None:
         """One hook; answers or ends in silence, whatever comes."""
         try:
             event = json.loads(stdin)
@@ -103,11 +102,13 @@ class ClaudeHooks:
             return self._at_stop(event, call)
         if name == "SessionEnd":
             self._session_ends(event)
-            return None, None
         if name == "PostToolUse":
             self._after_tool(event)
-        if name not in CONTEXT_EVENTS:
-            return None, None
+        return self._add_context(name, event) if name in CONTEXT_EVENTS else (None, None)
+
+    def _add_context(
+        self, name: str, event: Mapping[str, Any]
+    ) -> Tuple[Answer, Optional[Injection]]:
         stopped = self._stopped()
         if stopped is not None:
             return stopped, None

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import threading
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 from agent_hooks.errors import HooksError
 
@@ -95,7 +95,8 @@ class UnixDoor:
 
 
 def _read_all(connection: socket.socket) -> bytes:
-    chunks, size = [], 0
+    chunks: List[bytes] = []
+    size = 0
     while True:
         chunk = connection.recv(262_144)
         if not chunk:
@@ -135,7 +136,7 @@ class HttpDoor:
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 return
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -93,7 +93,7 @@ def fenced(event: Mapping[str, Any], text: str, fence: str, *, part: str = "") -
         marks.append(f'about="{attribute(str(about))}"')
     if part:
         marks.append(f'part="{attribute(part)}"')
-    opening = " ".join(marks).replace(fence, "")
+    opening = unfenced(" ".join(marks), fence)
     return f"<message-{fence} {opening}>\n{unfenced(text, fence)}\n</message-{fence}>"
 
 

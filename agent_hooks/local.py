@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from agent_hooks.errors import Ended, SidecarAway, SidecarRefused
 from agent_hooks.state import StateDir, program, read_json
@@ -38,7 +38,7 @@ def _by_socket(state: StateDir, request: bytes, timeout_s: float) -> bytes:
         connection.connect(str(state / "sidecar.sock"))
         connection.sendall(b"json\n" + request)
         connection.shutdown(socket.SHUT_WR)
-        chunks = []
+        chunks: List[bytes] = []
         while True:
             chunk = connection.recv(65_536)
             if not chunk:

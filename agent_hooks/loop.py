@@ -18,7 +18,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Type, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Type, Union
 
 from agent_hooks import local
 from agent_hooks.errors import Interrupted, SidecarAway, SidecarRefused, Stopped
@@ -31,6 +31,7 @@ TEXT_MAX = 32_768
 """Characters of one message (docs/wire.md); a longer text becomes several."""
 POLL_S = 20.0
 CLAIM_S = 60.0
+Call = Callable[..., Dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class Stream:
     """A message that is being written; people see it grow. The whole is sent when the block ends,
     also when it ends with an exception. More than 32,768 characters go on in a next message."""
 
-    def __init__(self, agent: Agent, reply_to: Optional[str]) -> None:
-        self._agent = agent
+    def __init__(self, call: Call, reply_to: Optional[str]) -> None:
+        self._call = call
         self._reply_to = reply_to
         self.id = new_message_id()
         self._text = ""
@@ -110,7 +111,7 @@ class Stream:
             room = TEXT_MAX - len(self._text)
             piece, text = text[:room], text[room:]
             self._text += piece
-            self._agent._call("delta", message_id=self.id, text=self._text)
+            self._call("delta", message_id=self.id, text=self._text)
             if len(self._text) >= TEXT_MAX:
                 self._complete()
 
@@ -120,11 +121,11 @@ class Stream:
             if self._reply_to:
                 body["reply_to"] = self._reply_to
             event = {"kind": "message", "body": body, "id": self.id, "key": self.id}
-            self._agent._call("events", events=[event])
+            self._call("events", events=[event])
         self.id = new_message_id()
         self._text = ""
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream:  # noqa: PYI034 - typing.Self came with Python 3.11
         return self
 
     def __exit__(
@@ -139,17 +140,17 @@ class Stream:
 class Step:
     """A step that is under way. Set `summary` or `ok` in the block; an exception makes it not ok."""
 
-    def __init__(self, agent: Agent, name: str, summary: Optional[str]) -> None:
-        self._agent = agent
+    def __init__(self, call: Call, name: str, summary: Optional[str]) -> None:
+        self._call = call
         self.name = name
         self.summary = summary
         self.ok: Optional[bool] = None
         self.number = 0
         self._began = 0.0
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Step:  # noqa: PYI034 - as above
         self._began = time.monotonic()
-        answer = self._agent._call("step_started", name=self.name, summary=self.summary)
+        answer = self._call("step_started", name=self.name, summary=self.summary)
         self.number = int(answer["step"])
         return self
 
@@ -161,7 +162,7 @@ class Step:
     ) -> None:
         ok = (error is None) if self.ok is None else self.ok
         spent_ms = int((time.monotonic() - self._began) * 1000)
-        self._agent._call(
+        self._call(
             "step_finished",
             step=self.number,
             name=self.name,
@@ -177,11 +178,12 @@ Option = Union[str, Mapping[str, str]]
 class Agent:
     """One run's side of the conversation. Not for several threads at once, except `waiting`."""
 
-    def __init__(self, state: StateDir) -> None:
+    def __init__(self, state: StateDir, *, watch: bool = False) -> None:
         self._state = state
         self.run_id = state.config().run_id
         # the wrapper outlives this process and knows how it ended
-        self._watched: Optional[int] = int(os.environ.get("OMAKASE_WRAPPER_PID") or os.getpid())
+        wrapper = os.environ.get("OMAKASE_WRAPPER_PID")
+        self.watched: Optional[int] = int(wrapper) if wrapper else os.getpid() if watch else None
         self._have: Dict[str, float] = {}
         """What was drained and not confirmed, and when (monotonic)."""
 
@@ -193,7 +195,7 @@ class Agent:
         Raises Misused when they are missing, SidecarAway when no sidecar can be started.
         """
         agent = cls.join(environ, watch=True)
-        agent._call("hello", pid=os.getpid(), adapter="loop")
+        agent.hello()
         return agent
 
     @classmethod
@@ -203,13 +205,15 @@ class Agent:
         `watch`: the run is over when this process is not there any more.
         """
         state = StateDir.from_environ(environ)
-        agent = cls(state)
-        if not watch and agent._watched == os.getpid():
-            agent._watched = None
-        local.ensure_sidecar(state, watch_pid=agent._watched)
+        agent = cls(state, watch=watch)
+        local.ensure_sidecar(state, watch_pid=agent.watched)
         return agent
 
-    def __enter__(self) -> Agent:
+    def hello(self) -> None:
+        """Say that this process obeys orders by itself (`connect` does)."""
+        self._call("hello", adapter="loop", pid=self.watched)
+
+    def __enter__(self) -> Agent:  # noqa: PYI034 - as above
         return self
 
     def __exit__(
@@ -300,7 +304,7 @@ class Agent:
 
     def stream(self, *, reply_to: Optional[str] = None) -> Stream:
         """A message people can watch being written: `with agent.stream() as out: out.write(…)`."""
-        return Stream(self, reply_to)
+        return Stream(self._call, reply_to)
 
     def ask(
         self,
@@ -346,7 +350,7 @@ class Agent:
 
     def step(self, name: str, *, summary: Optional[str] = None) -> Step:
         """A step: `with agent.step("pytest") as step:` reports its start, end, time and outcome."""
-        return Step(self, name, summary)
+        return Step(self._call, name, summary)
 
     def status(
         self, status: str, *, phase: Optional[str] = None, detail: Optional[str] = None
@@ -403,5 +407,5 @@ class Agent:
             try:
                 return local.call(self._state, op, timeout_s, **fields)
             except SidecarAway:
-                local.ensure_sidecar(self._state, watch_pid=self._watched)
+                local.ensure_sidecar(self._state, watch_pid=self.watched)
         return local.call(self._state, op, timeout_s, **fields)

@@ -55,7 +55,7 @@ class Ops:
 
     # --- who is there -----------------------------------------------------------------------------
 
-    def op_ping(self, request: Fields) -> Reply:
+    def op_ping(self, _: Fields) -> Reply:
         core = self._core
         return {
             "run_id": core.config.run_id,
@@ -68,10 +68,12 @@ class Ops:
         """An agent that obeys pause and interrupt by itself."""
         with self._core.changed:
             self._core.obeying.add(str(request["adapter"]))
+            if request.get("pid"):
+                self.watched.add(int(request["pid"]))
             self._core.changed.notify_all()
         return {}
 
-    def op_status(self, request: Fields) -> Reply:
+    def op_status(self, _: Fields) -> Reply:
         core, memory = self._core, self._core.memory
         return {
             "run_id": core.config.run_id,
@@ -89,11 +91,11 @@ class Ops:
             "last_seq": memory.last_seq,
         }
 
-    def op_mailbox(self, request: Fields) -> Reply:
+    def op_mailbox(self, _: Fields) -> Reply:
         items = self._core.inbox.waiting(now=time.time()) + self._core.inbox.orders()
         return {"items": [self._core.as_mail(item) for item in items]}
 
-    def op_shutdown(self, request: Fields) -> Reply:
+    def op_shutdown(self, _: Fields) -> Reply:
         self._shutdown()
         return {}
 
@@ -119,7 +121,7 @@ class Ops:
         self._core.confirm(ids, text, request.get("step"))
         return {}
 
-    def op_peek(self, request: Fields) -> Reply:
+    def op_peek(self, _: Fields) -> Reply:
         core = self._core
         return {
             "mail": len(core.readable(task_end=False)),
@@ -147,6 +149,7 @@ class Ops:
     def op_checkpoint(self, request: Fields) -> Reply:
         """Obey: waits while paused. Confirms the orders it hands out."""
         core = self._core
+        core.obeying.add("loop")  # a sidecar that was killed has forgotten the hello
         self.hold(float(request["wait_s"]))
         reply: Reply = {"stop": False, "interrupt": False, "paused": False, "by": "", "reason": ""}
         at = f"step {core.memory.step}"
@@ -330,7 +333,7 @@ class Ops:
         core.wait_until(lambda: core.spool.pending_bytes() == 0, float(request["wait_s"]))
         return {"done": core.spool.pending_bytes() == 0}
 
-    def op_resume_text(self, request: Fields) -> Reply:
+    def op_resume_text(self, _: Fields) -> Reply:
         """What is unread, as the prompt with which the agent's session can be started again."""
         return {"text": self.resume_text()}
 

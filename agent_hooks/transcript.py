@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
 MISSED_AFTER = 2
 """Answers of the model without the text after which it counts as lost: the first may be of a request
@@ -42,10 +42,10 @@ class Injection:
 class Transcript:
     """One file that is only appended to."""
 
-    def __init__(self, path: Path, *, offset: int = 0) -> None:
+    def __init__(self, path: Path, *, offset: int = 0, answers: Iterable[str] = ()) -> None:
         self.path = path
         self.offset = offset
-        self._answers: Set[str] = set()
+        self._answers: Set[str] = set(answers)
 
     @property
     def answers(self) -> Set[str]:
@@ -92,30 +92,39 @@ class Transcript:
         said: Callable[[str, str], None],
     ) -> None:
         kind = entry.get("type")
-        if kind == "assistant":
-            message = entry.get("message") or {}
-            answer = str(message.get("id") or entry.get("uuid"))
-            new = answer not in self._answers
-            self._answers.add(answer)
-            for injection in waiting:
-                if injection.tool_use_id and injection.tool_use_id in line:
-                    injection.known.add(answer)
-                if answer in injection.known:
-                    continue
-                if injection.shown:
-                    proven.append(injection)
-                elif new:
-                    injection.misses += 1
-                    if injection.misses >= MISSED_AFTER:
-                        lost.append(injection)
-            for text in _texts(message):
-                said(str(entry.get("uuid")), text)
-            return
         attachment = entry.get("attachment") or {}
-        if kind == "user" or (kind == "attachment" and attachment.get("type") != "hook_success"):
+        if kind == "assistant":
+            self._answer(entry, line, waiting, proven, lost)
+            for text in _texts(entry.get("message") or {}):
+                said(str(entry.get("uuid")), text)
+        elif kind == "user" or (kind == "attachment" and attachment.get("type") != "hook_success"):
             for injection in waiting:
                 if all(mark in line for mark in injection.marks):
                     injection.shown = True
+
+    def _answer(
+        self,
+        entry: Mapping[str, Any],
+        line: str,
+        waiting: List[Injection],
+        proven: List[Injection],
+        lost: List[Injection],
+    ) -> None:
+        """Words of the model: proof for what was shown before, unless they were under way already."""
+        answer = str((entry.get("message") or {}).get("id") or entry.get("uuid"))
+        new = answer not in self._answers
+        self._answers.add(answer)
+        for injection in waiting:
+            if injection.tool_use_id and injection.tool_use_id in line:
+                injection.known.add(answer)
+            if answer in injection.known:
+                continue
+            if injection.shown:
+                proven.append(injection)
+            elif new:
+                injection.misses += 1
+                if injection.misses >= MISSED_AFTER:
+                    lost.append(injection)
 
 
 def _texts(message: Mapping[str, Any]) -> List[str]:

@@ -1,6 +1,6 @@
 """Build build/agent-hooks.pyz from agent_hooks/: the same bytes from the same sources, anywhere.
 
-    python scripts/build_pyz.py [TARGET]
+python scripts/build_pyz.py [TARGET]
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ def server() -> Iterator[Any]:
 @pytest.fixture
 def state(server: Any, tmp_path: Path) -> Iterator[StateDir]:
     folder = tmp_path / "home" / fake_server.RUN
-    made = StateDir.create(folder, server=server.url, run_id=fake_server.RUN, token=fake_server.TOKEN)
+    made = StateDir.create(
+        folder, server=server.url, run_id=fake_server.RUN, token=fake_server.TOKEN
+    )
     yield made
     try:
         local.call(made, "shutdown", 2.0)

@@ -46,7 +46,7 @@ class FakeServer:
     def __init__(self, *, lease_ms: int = 30_000) -> None:
         self.lease_ms = lease_ms
         self.mode = "ok"
-        self.fails: Callable[[str], bool] = lambda path: True
+        self.fails: Callable[[str], bool] = lambda _: True
         """To which paths `mode` applies."""
         self.log: list[Event] = []
         self.mail: dict[str, Mail] = {}
@@ -390,9 +390,9 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = _any
+        do_GET = do_POST = _any  # noqa: N815 - the names that http.server calls
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             pass
 
     return Handler

@@ -73,12 +73,14 @@ class ModelApi:
                     self.wfile.flush()
                 self.close_connection = True
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
         self._thread.start()
         self._made = 0
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -100,8 +102,13 @@ class ModelApi:
                 )
         ends = "tool_use" if any("tool" in block for block in blocks) else "end_turn"
         return {
-            "id": f"msg_model_{self._made:04d}", "type": "message", "role": "assistant",
-            "model": model, "content": content, "stop_reason": ends, "stop_sequence": None,
+            "id": f"msg_model_{self._made:04d}",
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": content,
+            "stop_reason": ends,
+            "stop_sequence": None,
             "usage": {"input_tokens": 10, "output_tokens": 5},
         }
 

@@ -151,7 +151,7 @@ def test_what_is_said_during_a_step_is_in_the_request_of_the_next_and_only_then_
 
     run = session(script)
     run.start()
-    until(lambda: (run.folder / "started").exists(), 60)
+    until((run.folder / "started").exists, 60)
     wanted.append(server.say("call it total_price"))
     until(lambda: status(state).get("waiting") == 1)
     (run.folder / "go").touch()

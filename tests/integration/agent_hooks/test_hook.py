@@ -101,7 +101,11 @@ def test_an_empty_mailbox_prints_nothing(claude: Claude) -> None:
 
 
 def test_printed_is_not_seen_until_the_model_has_answered_to_it(
-    server: Any, claude: Claude, said: Callable[..., str], state: StateDir, until: Callable[..., Any]
+    server: Any,
+    claude: Claude,
+    said: Callable[..., str],
+    state: StateDir,
+    until: Callable[..., Any],
 ) -> None:
     wanted = said("call it total_price")
     text = context(claude.fire("PostToolUse"))
@@ -117,7 +121,11 @@ def test_printed_is_not_seen_until_the_model_has_answered_to_it(
 
 
 def test_what_the_model_was_not_shown_is_offered_again(
-    server: Any, claude: Claude, said: Callable[..., str], state: StateDir, until: Callable[..., Any]
+    server: Any,
+    claude: Claude,
+    said: Callable[..., str],
+    state: StateDir,
+    until: Callable[..., Any],
 ) -> None:
     wanted = said("dropped on the way")
     text = context(claude.fire("PostToolUse"))
@@ -129,9 +137,7 @@ def test_what_the_model_was_not_shown_is_offered_again(
     assert "dropped on the way" in context(claude.fire("PostToolUse"))
 
 
-def test_parallel_hooks_inject_a_message_once(
-    claude: Claude, said: Callable[..., str]
-) -> None:
+def test_parallel_hooks_inject_a_message_once(claude: Claude, said: Callable[..., str]) -> None:
     said("only once")
     running = [
         subprocess.Popen(
@@ -242,7 +248,11 @@ def test_a_server_that_hangs_does_not_hold_a_hook_up(
 @pytest.mark.parametrize("stdin", [b"", b"no json", b"[]", b"\xff\x00", b'{"hook_event_name": 7}'])
 def test_whatever_it_is_given_a_hook_ends_well_and_in_silence(claude: Claude, stdin: bytes) -> None:
     done = subprocess.run(
-        claude.command("PostToolUse"), env=claude.env(), input=stdin, capture_output=True, check=False
+        claude.command("PostToolUse"),
+        env=claude.env(),
+        input=stdin,
+        capture_output=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

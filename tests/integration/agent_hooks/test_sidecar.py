@@ -46,7 +46,9 @@ def test_a_message_is_drained_and_confirmed_with_its_exact_text(server: Any, age
     assert server.mail[wanted].proof == {"step": 3, "text": "Anna says: call it total_price"}
 
 
-def test_what_was_drained_is_not_given_to_a_second_reader(server: Any, agent: Agent, env: Any) -> None:
+def test_what_was_drained_is_not_given_to_a_second_reader(
+    server: Any, agent: Agent, env: Any
+) -> None:
     server.say("one")
     assert len(drained(agent)) == 1
     assert Agent.connect(env).drain() == []
@@ -245,7 +247,9 @@ def test_a_step_reports_its_start_and_how_it_ended(server: Any, agent: Agent) ->
     assert bodies[1]["duration_ms"] >= 0
 
 
-def test_an_answer_reaches_who_asked_and_is_not_read_a_second_time(server: Any, agent: Agent) -> None:
+def test_an_answer_reaches_who_asked_and_is_not_read_a_second_time(
+    server: Any, agent: Agent
+) -> None:
     found: list[Any] = []
     thread = threading.Thread(
         target=lambda: found.append(agent.ask("colour", "Which?", options=["red", "green"]))

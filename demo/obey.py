@@ -119,7 +119,7 @@ def _rename(worker: Worker, intent: Intent, mail: Mail | None, person: str) -> s
     shop.restore()
     if half_done and worker.goal is not None:
         worker.change = worker.change or Again
-    with worker.bare_step(f"rename {old} to {new}") as step:
+    with worker.aside(f"rename {old} to {new}") as step:
         shop.update()
         before = set(shop.run_tests().failing)
         try:
@@ -174,7 +174,7 @@ def _it(worker: Worker, mail: Mail | None) -> str:
 
 
 def _tests(worker: Worker, _intent: Intent, _mail: Mail | None, _person: str) -> str:
-    with worker.bare_step("run tests, as asked") as step:
+    with worker.aside("run tests, as asked") as step:
         result = worker.shop.run_tests()
         step.ok, step.summary = not result.failing, str(result)
         worker.terminal.output(result.output)

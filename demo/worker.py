@@ -51,6 +51,7 @@ class Worker:
         self.stop_said: Stopped | None = None
         self.change: type[Skipped | Again] | None = None
         """What the mail that was just read means for the goal under way."""
+        self._in_step = False
         self._terminated = False
         self._blocking = False
 
@@ -133,20 +134,32 @@ class Worker:
         """A step: first what people said, then the work, then the rest of its time."""
         self.attend()
         with self.bare_step(name) as step:
+            self._in_step = True
             yield step
             self.breathe(self.pace_s)
+        self._in_step = False
         self._check_in()
         self.attend()
 
     @contextlib.contextmanager
     def bare_step(self, name: str) -> Iterator[Step]:
-        """A step that people asked for: without reading further mail in between."""
+        """A step without reading mail in between, and without waiting."""
         with self.agent.step(name) as step:
             self.number, self.now = step.number, name
             self.terminal.step(step.number, name)
             yield step
             self.terminal.summary(step.summary, ok=step.ok is not False)
         self.done.append(name)
+
+    @contextlib.contextmanager
+    def aside(self, name: str) -> Iterator[Step]:
+        """A step that people asked for, beside what the agent is at."""
+        before = self.now
+        try:
+            with self.bare_step(name) as step:
+                yield step
+        finally:
+            self.now = before
 
     def idle(self, seconds: float) -> bool:
         """Wait for people; True when somebody wrote. Words that cut a step find none to cut."""
@@ -164,7 +177,9 @@ class Worker:
 
     def _cut(self, cut: Interrupted) -> type[Skipped | Again] | None:
         """The step was cut: say so, and read why; what that means for the goal."""
-        self.say(f"I left the step `{self.now}`; nothing of it is kept.")
+        if self._in_step:
+            self.say(f"I left the step `{self.now}`; nothing of it is kept.")
+        self._in_step = False
         found = intents.decide(cut.reason) if cut.reason else []
         for intent in found:
             if intent.want is not intents.Want.UNKNOWN:

@@ -271,10 +271,11 @@ class Coder(Role):
         if worker.goal is not None:
             worker.change = worker.change or Again
         self._rounding, self._decided_by = choice, person
-        return self._implement(worker.bare_step)
+        return self._implement(worker.aside)
 
     def _implement(self, stepping: Stepping) -> str:
         worker, shop, wording = self.worker, self.shop, fixes.ROUNDING[self._rounding]
+        rounds = wording.replace("round", "rounds", 1)
         with stepping(f"edit tax.py: {wording}") as step:
             try:
                 fixes.round_tax(self._rounding, shop.folder, shop.renames("HEAD"))
@@ -304,9 +305,9 @@ class Coder(Role):
             step.ok = not merged.conflicts
             step.summary = f"{commit or 'nothing to commit'}: {title}"
         if commit is None:
-            return f"The cart does {wording} already."
+            return f"The cart {rounds} already."
         return (
-            f"The cart now does **{wording}**, as {self._decided_by} decided: {result}, commit `{commit}`, "
+            f"The cart **{rounds}** now, as {self._decided_by} decided: {result}, commit `{commit}`, "
             f"held by `tests/test_rounding.py`.\n\n```diff\n{diff}\n```"
         )
 

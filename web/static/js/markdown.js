@@ -8,6 +8,8 @@ const CONFIG = {
   ],
   ALLOWED_ATTR: ["href", "rel", "target", "class", "type", "start", "align", "tabindex", "data-copy"],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+  // The expression above is asked for every attribute that is not named here.
+  ADD_URI_SAFE_ATTR: ["rel", "target", "type", "start", "align", "tabindex"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 };

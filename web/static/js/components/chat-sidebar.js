@@ -22,6 +22,8 @@ export class ChatSidebar extends LightElement {
     this.isNarrow = this.media.matches;
     /** @type {HTMLElement|null} */
     this.opener = null;
+    /** @type {{runId: string, act: (chat: import("./omakase-chat.js").OmakaseChat) => void}|null} */
+    this.due = null;
     this.onMedia = () => (this.isNarrow = this.media.matches);
     this.addEventListener("keydown", (event) => this.pressed(event));
     this.addEventListener("close-chat", () => this.close());
@@ -36,6 +38,12 @@ export class ChatSidebar extends LightElement {
   /** @returns {import("./omakase-chat.js").OmakaseChat|null} */
   get chat() {
     return this.querySelector("omakase-chat");
+  }
+
+  /** Do something with the chat of a run as soon as it is the one that is open. @param {string} runId @param {(chat: import("./omakase-chat.js").OmakaseChat) => void} act */
+  whenOpen(runId, act) {
+    this.due = { runId, act };
+    this.requestUpdate();
   }
 
   /** @param {KeyboardEvent} event */
@@ -83,6 +91,11 @@ export class ChatSidebar extends LightElement {
     this.style.setProperty("--sidebar-width", `${this.width}px`);
     const dialog = this.querySelector("dialog");
     if (dialog && !dialog.open) dialog.showModal();
+    if (this.due && this.due.runId === this.run && this.chat) {
+      const { act } = this.due;
+      this.due = null;
+      act(this.chat);
+    }
   }
 
   render() {

@@ -152,7 +152,7 @@ export class LogViewer extends LightElement {
     let lines;
     if (this.fresh) {
       lines = this.choose(this.fresh);
-      this.shown.push(...lines);
+      for (const line of lines) this.shown.push(line); // a spread of fifty thousand overflows the stack
     } else {
       host.replaceChildren();
       this.shown = [...this.choose(this.log.lines)];

@@ -20,6 +20,8 @@ export class OmakaseChat extends LitElement {
     this.closable = false;
     this.sheets = 0;
     this.wantsFocus = false;
+    /** @type {import("../types.js").Anchor|null} */
+    this.wantedQuote = null;
     /** @type {SharedClient|null} */
     this.client = null;
     /** @type {import("../live/run-feed.js").RunFeed|null} */
@@ -62,16 +64,17 @@ export class OmakaseChat extends LitElement {
   async focusWhenReady() {
     await this.panel?.updateComplete;
     await this.panel?.composer?.updateComplete;
+    const anchor = this.wantedQuote;
     this.wantsFocus = false;
+    this.wantedQuote = null;
+    if (anchor) this.panel?.composer?.quote(anchor);
     this.panel?.composer?.focus();
   }
 
   /** Quote a log line in the composer. @param {import("../types.js").Anchor} anchor */
   quote(anchor) {
-    void this.updateComplete.then(async () => {
-      await this.panel?.updateComplete;
-      this.panel?.composer?.quote(anchor);
-    });
+    this.wantedQuote = anchor;
+    this.focusComposer();
   }
 
   render() {

@@ -25,11 +25,7 @@ export class ProjectPage extends LightElement {
     });
     this.addEventListener("quote-line", (event) => {
       const { runId, anchor, opener } = /** @type {CustomEvent} */ (event).detail;
-      this.open(runId, opener);
-      void this.updateComplete.then(async () => {
-        await this.sidebar?.updateComplete;
-        this.sidebar?.chat?.quote(anchor);
-      });
+      this.open(runId, opener, (chat) => chat.quote(anchor));
     });
     this.addEventListener("attach-agent", (event) => {
       const { agent, feature } = /** @type {CustomEvent} */ (event).detail;
@@ -49,14 +45,14 @@ export class ProjectPage extends LightElement {
     return this.querySelector("chat-sidebar");
   }
 
-  /** @param {string} runId @param {HTMLElement|null} [opener] gets the focus back */
-  open(runId, opener) {
+  /**
+   * @param {string} runId @param {HTMLElement|null} [opener] gets the focus back
+   * @param {(chat: import("./omakase-chat.js").OmakaseChat) => void} [act] what to do once it is open; else the cursor goes there
+   */
+  open(runId, opener, act = (chat) => chat.focusComposer()) {
     if (this.sidebar && opener) this.sidebar.opener = opener;
     this.emit("select-run", { runId });
-    void this.updateComplete.then(async () => {
-      await this.sidebar?.updateComplete;
-      this.sidebar?.chat?.focusComposer();
-    });
+    this.sidebar?.whenOpen(runId, act);
   }
 
   render() {

@@ -37,7 +37,9 @@ def mine(page: Page, text: str) -> Locator:
     return page.locator("article.mine", has_text=text)
 
 
-def test_a_message_shows_every_state_on_its_way_and_the_proof_at_the_end(story: Story, nori: Page) -> None:
+def test_a_message_shows_every_state_on_its_way_and_the_proof_at_the_end(
+    story: Story, nori: Page
+) -> None:
     kitchen = story.kitchen
     composer(nori).fill("Keep a test for it.")
     composer(nori).press("Enter")
@@ -45,7 +47,11 @@ def test_a_message_shows_every_state_on_its_way_and_the_proof_at_the_end(story: 
     expect(ticks).to_have_text("Queued")
     expect(composer(nori)).to_have_value("")
     sent = kitchen.logs[story.nori][-1]
-    for state, word in [("stored", "Stored"), ("leased", "Taken"), ("in_context", "In context · step 6")]:
+    for state, word in [
+        ("stored", "Stored"),
+        ("leased", "Taken"),
+        ("in_context", "In context · step 6"),
+    ]:
         kitchen.receipt(story.nori, sent["id"], state, step=6, text="[Anna] Keep a test for it.")
         expect(ticks).to_have_text(word)
     proof = mine(nori, "Keep a test for it.").locator("proof-view")
@@ -55,7 +61,9 @@ def test_a_message_shows_every_state_on_its_way_and_the_proof_at_the_end(story: 
     expect(proof).to_contain_text("Step 6")
 
 
-def test_text_leaves_the_composer_only_when_the_server_has_taken_it(story: Story, nori: Page) -> None:
+def test_text_leaves_the_composer_only_when_the_server_has_taken_it(
+    story: Story, nori: Page
+) -> None:
     story.kitchen.refuse_next.append(Refused(503, "unavailable", "Not reachable at the moment."))
     composer(nori).fill("Do not lose me")
     composer(nori).press("Enter")
@@ -77,13 +85,20 @@ def test_a_reply_that_got_lost_makes_no_second_message(story: Story, nori: Page)
     expect(composer(nori)).to_have_value("")
     nori.reload()
     expect(mine(nori, "Once only")).to_have_count(1)
-    keys = {key for method, path, key in kitchen.calls if method == "POST" and path.endswith("/messages")}
+    keys = {
+        key
+        for method, path, key in kitchen.calls
+        if method == "POST" and path.endswith("/messages")
+    }
     assert len(keys) == 1
     assert [e["body"].get("text") for e in kitchen.logs[story.nori]].count("Once only") == 1
 
 
 def test_what_was_not_sent_can_be_edited_or_deleted(story: Story, nori: Page) -> None:
-    story.kitchen.refuse_next += [Refused(422, "invalid", "Not like this."), Refused(422, "invalid", "Not like this.")]
+    story.kitchen.refuse_next += [
+        Refused(422, "invalid", "Not like this."),
+        Refused(422, "invalid", "Not like this."),
+    ]
     composer(nori).fill("first try")
     composer(nori).press("Enter")
     expect(mine(nori, "first try").get_by_role("alert")).to_contain_text("Not like this.")
@@ -107,10 +122,15 @@ def test_a_message_can_wait_for_the_task_or_interrupt(story: Story, nori: Page) 
     composer(nori).press("Control+Enter")
     expect(mine(nori, "stop that step").locator(".mode")).to_have_text("Now")
     bodies = [e["body"] for e in story.kitchen.logs[story.nori][-2:]]
-    assert [(b["mode"], b["text"]) for b in bodies] == [("queue", "later, please\nreally"), ("interrupt", "stop that step")]
+    assert [(b["mode"], b["text"]) for b in bodies] == [
+        ("queue", "later, please\nreally"),
+        ("interrupt", "stop that step"),
+    ]
 
 
-def test_what_is_queued_can_be_edited_and_cancelled_until_it_is_taken(story: Story, nori: Page) -> None:
+def test_what_is_queued_can_be_edited_and_cancelled_until_it_is_taken(
+    story: Story, nori: Page
+) -> None:
     waiting = mine(nori, "empty cart")
     composer(nori).press("ArrowUp")
     waiting = nori.locator("chat-message:has(form.edit)")
@@ -125,12 +145,18 @@ def test_what_is_queued_can_be_edited_and_cancelled_until_it_is_taken(story: Sto
 
 
 def test_cancelling_too_late_says_so(story: Story, nori: Page) -> None:
-    story.kitchen.refuse_next.append(Refused(409, "already_taken", "The agent has taken the message."))
+    story.kitchen.refuse_next.append(
+        Refused(409, "already_taken", "The agent has taken the message.")
+    )
     mine(nori, "empty cart").get_by_role("button", name="Cancel").click()
-    expect(mine(nori, "empty cart").locator(".note")).to_have_text("Too late: the agent has taken it.")
+    expect(mine(nori, "empty cart").locator(".note")).to_have_text(
+        "Too late: the agent has taken it."
+    )
 
 
-def test_an_undelivered_message_is_offered_to_the_next_run(story: Story, open_page: OpenPage) -> None:
+def test_an_undelivered_message_is_offered_to_the_next_run(
+    story: Story, open_page: OpenPage
+) -> None:
     kitchen = story.kitchen
     later = next(e for e in kitchen.logs[story.nori] if e["body"].get("mode") == "queue")
     kitchen.status(story.nori, "failed", detail="The task was killed")
@@ -152,7 +178,9 @@ def test_a_streamed_message_grows_is_busy_and_stands_there_once(story: Story, no
     kitchen.delta(run, "msg_stream", "`total_price` 🍣, ")
     kitchen.delta(run, "msg_stream", "now `total_price` 🍣, ", offset=12)  # again, and overlapping
     kitchen.delta(run, "msg_stream", "everywhere.")
-    expect(open_text.locator("markdown-text")).to_have_text("The name is now total_price 🍣, everywhere.")
+    expect(open_text.locator("markdown-text")).to_have_text(
+        "The name is now total_price 🍣, everywhere."
+    )
     kitchen.say(run, "The name is now `total_price` 🍣, everywhere.", event_id="msg_stream")
     expect(nori.locator("streaming-message")).to_have_count(0)
     expect(nori.locator("article.said", has_text="The name is now total_price")).to_have_count(1)
@@ -197,11 +225,15 @@ def test_steps_are_one_line_and_a_failed_one_is_open(nori: Page) -> None:
     expect(nori.locator("details.steps").nth(1)).not_to_have_attribute("open", "")
 
 
-def test_a_question_is_answered_by_a_button_and_says_by_whom(story: Story, open_page: OpenPage) -> None:
+def test_a_question_is_answered_by_a_button_and_says_by_whom(
+    story: Story, open_page: OpenPage
+) -> None:
     page = chat_of(open_page, story, story.koji)
     question = page.locator(".question")
     question.get_by_role("button", name="Round every line").click()
-    expect(question.locator(".answered")).to_contain_text(re.compile(r"Anna answered “Round every line” \d"))
+    expect(question.locator(".answered")).to_contain_text(
+        re.compile(r"Anna answered “Round every line” \d")
+    )
     expect(question.get_by_role("button")).to_have_count(0)
     assert story.kitchen.logs[story.koji][-1]["body"]["value"] == "Round every line"
     expect(page.locator("agent-card .needs")).to_have_count(0)
@@ -211,23 +243,36 @@ def test_a_question_takes_free_text(story: Story, open_page: OpenPage) -> None:
     page = chat_of(open_page, story, story.koji)
     page.get_by_label("Answer in your own words").fill("Ask the accountant")
     page.get_by_role("button", name="Answer").click()
-    expect(page.locator(".question .answered")).to_contain_text("Anna answered “Ask the accountant”")
+    expect(page.locator(".question .answered")).to_contain_text(
+        "Anna answered “Ask the accountant”"
+    )
 
 
-def test_an_answer_that_comes_second_shows_the_one_that_stands(story: Story, open_page: OpenPage, ui: UiServer) -> None:
+def test_an_answer_that_comes_second_shows_the_one_that_stands(
+    story: Story, open_page: OpenPage, ui: UiServer
+) -> None:
     kitchen = story.kitchen
     page = chat_of(open_page, story, story.koji)
     question = kitchen.questions(story.koji)[0]
     kitchen.listeners.clear()  # this browser does not hear of it in time
-    kitchen.answer(story.koji, question["id"], {"value": "Round once at the end"}, ANNA | {"id": "usr_ben", "name": "Ben"})
+    kitchen.answer(
+        story.koji,
+        question["id"],
+        {"value": "Round once at the end"},
+        ANNA | {"id": "usr_ben", "name": "Ben"},
+    )
     page.get_by_role("button", name="Round every line").click()
-    expect(page.locator(".question .answered")).to_contain_text("Ben answered “Round once at the end”")
+    expect(page.locator(".question .answered")).to_contain_text(
+        "Ben answered “Round once at the end”"
+    )
     expect(page.locator(".question .note")).to_contain_text("Somebody was faster")
     # put back what the server's own clean-up takes away
     kitchen.listeners.extend(line.overhear for line in ui.lines)
 
 
-def test_a_question_of_a_run_that_ended_cannot_be_clicked(story: Story, open_page: OpenPage) -> None:
+def test_a_question_of_a_run_that_ended_cannot_be_clicked(
+    story: Story, open_page: OpenPage
+) -> None:
     page = chat_of(open_page, story, story.koji)
     story.kitchen.status(story.koji, "stopped")
     expect(page.locator(".question")).to_contain_text("The run ended without an answer.")
@@ -238,7 +283,11 @@ def test_a_question_of_a_run_that_ended_cannot_be_clicked(story: Story, open_pag
 
 def test_status_is_a_muted_line_and_an_error_stands_out(story: Story, nori: Page) -> None:
     story.kitchen.status(story.nori, "waiting", detail="for the database")
-    story.kitchen.emit(story.nori, "error", {"summary": "The tests cannot run", "detail": "ModuleNotFoundError: shop"})
+    story.kitchen.emit(
+        story.nori,
+        "error",
+        {"summary": "The tests cannot run", "detail": "ModuleNotFoundError: shop"},
+    )
     expect(nori.locator(".line", has_text="Waiting for you: for the database")).to_be_visible()
     expect(nori.locator(".error-note")).to_contain_text("ModuleNotFoundError: shop")
 
@@ -254,16 +303,22 @@ def test_pause_resume_and_stop_are_orders(story: Story, nori: Page) -> None:
     expect(nori.locator(".line", has_text="Anna asked the agent to stop")).to_be_visible()
 
 
-def test_an_empty_chat_invites_and_an_unknown_run_says_so(story: Story, open_page: OpenPage) -> None:
+def test_an_empty_chat_invites_and_an_unknown_run_says_so(
+    story: Story, open_page: OpenPage
+) -> None:
     run = story.kitchen.run(story.cart, "toro")["id"]
     page = chat_of(open_page, story, run)
     expect(page.get_by_text("Nobody has said anything yet")).to_be_visible()
-    expect(composer(page, "Toro")).to_have_attribute("placeholder", "Send a message to Toro while they work on Shopping Cart")
+    expect(composer(page, "Toro")).to_have_attribute(
+        "placeholder", "Send a message to Toro while they work on Shopping Cart"
+    )
     lost = open_page(f"/projects/{story.project['id']}?run=run_none")
     expect(lost.get_by_text("There is no run with that id.")).to_be_visible()
 
 
-def test_reading_above_is_not_disturbed_and_a_pill_counts_what_came(story: Story, nori: Page) -> None:
+def test_reading_above_is_not_disturbed_and_a_pill_counts_what_came(
+    story: Story, nori: Page
+) -> None:
     kitchen = story.kitchen
     for number in range(30):
         kitchen.say(story.nori, f"Paragraph {number}")
@@ -302,14 +357,18 @@ def test_older_history_comes_when_one_scrolls_up(story: Story, open_page: OpenPa
         scroller.evaluate("e => e.scrollTop = 0")
         if page.get_by_text("The beginning of this run").count():
             break
-        page.wait_for_function("() => !document.querySelector('omakase-chat').shadowRoot.querySelector('chat-log').feed.isLoadingOlder")
+        page.wait_for_function(
+            "() => !document.querySelector('omakase-chat').shadowRoot.querySelector('chat-log').feed.isLoadingOlder"
+        )
     expect(page.get_by_text("The beginning of this run")).to_be_attached()
     words = page.locator("article.said markdown-text").all_inner_texts()
     entries = [int(word.split()[1]) for word in words if word.startswith("Entry ")]
     assert entries == list(range(200))
 
 
-def test_agents_words_run_no_script_load_nothing_and_keep_their_signs(story: Story, nori: Page) -> None:
+def test_agents_words_run_no_script_load_nothing_and_keep_their_signs(
+    story: Story, nori: Page
+) -> None:
     asked: list[str] = []
     dialogs: list[str] = []
     nori.on("request", lambda request: asked.append(request.url))
@@ -339,7 +398,9 @@ def test_code_can_be_copied(story: Story, open_page: OpenPage) -> None:
     assert page.evaluate("navigator.clipboard.readText()").startswith("def total_price(items")
 
 
-def test_the_panel_stands_in_a_page_of_somebody_elses(story: Story, kitchen: Kitchen, open_page: OpenPage) -> None:
+def test_the_panel_stands_in_a_page_of_somebody_elses(
+    story: Story, kitchen: Kitchen, open_page: OpenPage
+) -> None:
     page = open_page("/embed")
     expect(page.locator("omakase-chat h2")).to_have_text("Miso")
     expect(page.get_by_text("The plan is in")).to_be_visible()

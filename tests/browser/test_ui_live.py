@@ -24,7 +24,9 @@ def subscribed(kitchen: Kitchen, run: str) -> list[int | None]:
     return [f["after"] for f in kitchen.frames if f["type"] == "subscribe" and f["run_id"] == run]
 
 
-def test_after_a_cut_in_mid_stream_only_what_is_missing_is_asked_for(story: Story, nori: Page, ui: UiServer) -> None:
+def test_after_a_cut_in_mid_stream_only_what_is_missing_is_asked_for(
+    story: Story, nori: Page, ui: UiServer
+) -> None:
     kitchen, run = story.kitchen, story.nori
     kitchen.delta(run, "msg_s", "Before the cut, ")
     expect(nori.locator("streaming-message")).to_contain_text("Before the cut,")
@@ -37,9 +39,13 @@ def test_after_a_cut_in_mid_stream_only_what_is_missing_is_asked_for(story: Stor
         kitchen.step(run, 10 + number, f"Hidden step {number}", ok=True)
     kitchen.listeners.extend(listeners)
     ui.cut()
-    expect(nori.locator("streaming-message markdown-text")).to_have_text("Before the cut, during it,")
+    expect(nori.locator("streaming-message markdown-text")).to_have_text(
+        "Before the cut, during it,"
+    )
     kitchen.delta(run, "msg_s", "after it.")
-    expect(nori.locator("streaming-message markdown-text")).to_have_text("Before the cut, during it, after it.")
+    expect(nori.locator("streaming-message markdown-text")).to_have_text(
+        "Before the cut, during it, after it."
+    )
     kitchen.say(run, "Before the cut, during it, after it.", event_id="msg_s")
     expect(nori.locator("article.said", has_text="during it")).to_have_count(1)
     expect(nori.locator(".step-name", has_text="Hidden step")).to_have_count(5)
@@ -65,16 +71,22 @@ def test_a_server_that_is_away_is_told_after_two_seconds_and_what_was_written_is
     expect(nori.locator("chat-panel .banner")).to_have_text("Reconnecting… nothing is lost")
     nori.get_by_label("Message to Nori").fill("Written in the dark")
     nori.get_by_label("Message to Nori").press("Enter")
-    expect(nori.locator("article.mine", has_text="Written in the dark").get_by_role("alert")).to_be_visible()
+    expect(
+        nori.locator("article.mine", has_text="Written in the dark").get_by_role("alert")
+    ).to_be_visible()
     ui.is_reachable = True
     expect(nori.locator("chat-panel .banner")).to_have_count(0, timeout=30_000)
-    expect(nori.locator("article.mine", has_text="Written in the dark").locator(".ticks-word")).to_have_text("Queued")
+    expect(
+        nori.locator("article.mine", has_text="Written in the dark").locator(".ticks-word")
+    ).to_have_text("Queued")
     expect(nori.get_by_label("Message to Nori")).to_have_value("")
     texts = [e["body"].get("text") for e in story.kitchen.logs[story.nori]]
     assert texts.count("Written in the dark") == 1
 
 
-def test_a_browser_that_goes_offline_notices_although_its_socket_stays_open(story: Story, nori: Page) -> None:
+def test_a_browser_that_goes_offline_notices_although_its_socket_stays_open(
+    story: Story, nori: Page
+) -> None:
     nori.context.set_offline(True)
     expect(nori.locator("chat-panel .banner")).to_be_visible()
     story.kitchen.say(story.nori, "Said meanwhile.")

@@ -21,18 +21,26 @@ def logs(story: Story, open_page: OpenPage) -> Page:
 
 
 def texts(page: Page) -> list[str]:
-    return page.locator(".log-text").all_inner_texts()
+    # innerText is empty where the block is out of view: that is what content-visibility is for
+    return page.locator(".log-text").all_text_contents()
 
 
 def test_real_lines_come_with_their_agent_and_live_ones_follow(story: Story, logs: Page) -> None:
-    expect(logs.locator(".log-line", has_text="7 passed in 0.21s").locator(".log-agent")).to_have_text("Nori")
+    expect(
+        logs.locator(".log-line", has_text="7 passed in 0.21s").locator(".log-agent")
+    ).to_have_text("Nori")
     story.kitchen.log(story.nori, "a new line", "and another")
     expect(logs.locator(".log-line")).to_have_count(13)
     assert texts(logs)[-2:] == ["a new line", "and another"]
 
 
-def test_colours_are_kept_and_every_other_terminal_sequence_is_gone(story: Story, logs: Page) -> None:
-    story.kitchen.log(story.nori, "\x1b]0;title\x07\x1b[2Jclean \x1b[31mred\x1b[0m <b>text</b> \x1b]8;;https://evil.example\x1b\\link\x1b]8;;\x1b\\")
+def test_colours_are_kept_and_every_other_terminal_sequence_is_gone(
+    story: Story, logs: Page
+) -> None:
+    story.kitchen.log(
+        story.nori,
+        "\x1b]0;title\x07\x1b[2Jclean \x1b[31mred\x1b[0m <b>text</b> \x1b]8;;https://evil.example\x1b\\link\x1b]8;;\x1b\\",
+    )
     line = logs.locator(".log-line").last
     expect(line.locator(".log-text")).to_have_text("clean red <b>text</b> link")
     expect(line.locator(".ansi-red")).to_have_text("red")
@@ -53,7 +61,9 @@ def test_lines_are_filtered_by_agent_level_stream_and_text(logs: Page) -> None:
     expect(logs.get_by_text("No line matches.")).to_be_visible()
 
 
-def test_it_follows_until_somebody_reads_above_and_again_on_demand(story: Story, logs: Page) -> None:
+def test_it_follows_until_somebody_reads_above_and_again_on_demand(
+    story: Story, logs: Page
+) -> None:
     story.kitchen.log(story.nori, *[f"line {n}" for n in range(300)])
     expect(logs.get_by_text("line 299", exact=True)).to_be_in_viewport()
     logs.locator(".log-scroll").hover()
@@ -90,16 +100,24 @@ def test_a_line_can_be_linked_to(story: Story, logs: Page) -> None:
     expect(logs.locator(".log-line.is-target")).to_be_in_viewport()
 
 
-def test_a_click_on_a_line_quotes_it_in_the_composer_and_it_is_sent_as_anchor(story: Story, logs: Page) -> None:
+def test_a_click_on_a_line_quotes_it_in_the_composer_and_it_is_sent_as_anchor(
+    story: Story, logs: Page
+) -> None:
     logs.get_by_text("FAILED tests/test_cart.py").click()
     expect(logs.locator(".anchor-chip")).to_contain_text("FAILED tests/test_cart.py::test_total")
     composer = logs.get_by_label("Message to Nori")
     composer.fill("why this?")
     composer.press("Enter")
-    expect(logs.locator("article.mine", has_text="why this?").locator(".anchor")).to_contain_text("FAILED tests")
+    expect(logs.locator("article.mine", has_text="why this?").locator(".anchor")).to_contain_text(
+        "FAILED tests"
+    )
     sent = story.kitchen.logs[story.nori][-1]["body"]["anchor"]
     chunk = next(e for e in story.kitchen.logs[story.nori] if e["kind"] == "log")
-    assert sent == {"seq": chunk["seq"], "line": 2, "quote": "FAILED tests/test_cart.py::test_total - AssertionError"}
+    assert sent == {
+        "seq": chunk["seq"],
+        "line": 2,
+        "quote": "FAILED tests/test_cart.py::test_total - AssertionError",
+    }
     expect(logs.locator(".anchor-chip")).to_have_count(0)
 
 
@@ -135,10 +153,15 @@ def test_what_is_copied_is_the_text_alone(logs: Page) -> None:
           return selection.toString();
         }"""
     )
-    assert [line.strip() for line in copied.splitlines() if line.strip()] == ["INFO reading cart/models.py", "INFO three modules, one cycle"]
+    assert [line.strip() for line in copied.splitlines() if line.strip()] == [
+        "INFO reading cart/models.py",
+        "INFO three modules, one cycle",
+    ]
 
 
-def test_older_lines_come_when_one_scrolls_up_and_stand_in_order(story: Story, open_page: OpenPage) -> None:
+def test_older_lines_come_when_one_scrolls_up_and_stand_in_order(
+    story: Story, open_page: OpenPage
+) -> None:
     for chunk in range(250):
         story.kitchen.log(story.nori, f"chunk {chunk} a", f"chunk {chunk} b")
     page = open_page(f"/projects/{story.project['id']}/logs")
@@ -155,21 +178,29 @@ def test_older_lines_come_when_one_scrolls_up_and_stand_in_order(story: Story, o
 
 def test_fifty_thousand_lines_stay_smooth(story: Story, logs: Page) -> None:
     for _ in range(100):
-        story.kitchen.log(story.nori, *[f"line of output {n} with some words to read" for n in range(500)])
+        story.kitchen.log(
+            story.nori, *[f"line of output {n} with some words to read" for n in range(500)]
+        )
     expect(logs.locator(".log-count")).to_have_text("50011 lines", timeout=60_000)
-    logs.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    logs.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     spent = logs.evaluate(
         """async () => {
           const viewer = document.querySelector("log-viewer");
           const lines = Array.from({length: 50}, (_, n) => ({stream: "stdout", text: `one more ${n}`}));
-          const known = viewer.log.lines.at(-1);
-          const event = {kind: "log", run_id: known.runId, seq: 1e6, at: "2999-01-01T00:00:00.000Z", body: {first_line: known.number + 1, lines}};
-          const start = performance.now();
-          viewer.took(viewer.log.apply(event, "nori"));
-          viewer.draw();
-          viewer.scroller.getBoundingClientRect();
-          return performance.now() - start;
+          let best = Infinity;
+          for (let round = 0; round < 5; round++) {
+            const known = viewer.log.lines.at(-1);
+            const event = {kind: "log", run_id: known.runId, seq: 1e6 + round, at: "2999-01-01T00:00:00.000Z", body: {first_line: known.number + 1, lines}};
+            const start = performance.now();
+            viewer.took(viewer.log.apply(event, "nori"));
+            viewer.draw();
+            viewer.scroller.getBoundingClientRect();
+            best = Math.min(best, performance.now() - start);
+            await new Promise(done => requestAnimationFrame(done));
+          }
+          return best;
         }"""
     )
-    print(f"50 more lines on top of 50,000: {spent:.0f} ms")
-    assert spent < 400
+    assert spent < 250, f"50 more lines on top of 50,000 took {spent:.0f} ms"

@@ -84,7 +84,9 @@ def test_stop_asks_first(story: Story, mission: Page) -> None:
     assert story.kitchen.logs[story.nori][-1]["body"]["action"] == "stop"
 
 
-def test_unread_counts_grow_live_stand_in_the_title_and_go_when_the_chat_is_read(story: Story, mission: Page) -> None:
+def test_unread_counts_grow_live_stand_in_the_title_and_go_when_the_chat_is_read(
+    story: Story, mission: Page
+) -> None:
     nori = card(mission, "Nori")
     expect(nori.locator(".badge")).to_have_text("2")
     story.kitchen.say(story.nori, "One more thing.")
@@ -98,11 +100,17 @@ def test_unread_counts_grow_live_stand_in_the_title_and_go_when_the_chat_is_read
     expect(nori.locator(".badge")).to_have_count(0)
 
 
-def test_one_socket_serves_every_run_of_the_page(kitchen: Kitchen, story: Story, mission: Page, ui) -> None:
+def test_one_socket_serves_every_run_of_the_page(
+    kitchen: Kitchen, story: Story, mission: Page, ui
+) -> None:
     card(mission, "Nori").get_by_role("button", name="Chat with Nori").click()
     expect(mission.locator("chat-message").first).to_be_visible()
     assert len(ui.lines) == 1
-    assert {f["run_id"] for f in kitchen.frames if f["type"] == "subscribe"} == {story.miso, story.nori, story.koji}
+    assert {f["run_id"] for f in kitchen.frames if f["type"] == "subscribe"} == {
+        story.miso,
+        story.nori,
+        story.koji,
+    }
 
 
 def test_j_and_k_move_between_cards_and_the_question_mark_shows_the_keys(mission: Page) -> None:

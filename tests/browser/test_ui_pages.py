@@ -23,7 +23,9 @@ def test_signing_in_says_that_it_is_local_and_leads_back_to_the_page_that_was_as
     expect(page.get_by_text("it is only possible on this machine")).to_be_visible()
     page.get_by_label("Your name").fill("Anna")
     page.get_by_role("button", name="Sign in").click()
-    expect(page).to_have_url(re.compile(rf"/projects/{story.project['id']}/logs\?run={story.nori}$"))
+    expect(page).to_have_url(
+        re.compile(rf"/projects/{story.project['id']}/logs\?run={story.nori}$")
+    )
     expect(page.locator(".log-line").first).to_be_visible()
 
 
@@ -44,7 +46,9 @@ def test_signing_in_never_leads_to_another_site(kitchen: Kitchen, open_page: Ope
     assert "evil" not in page.url
 
 
-def test_a_project_and_its_feature_are_made_and_the_four_agents_wait(kitchen: Kitchen, open_page: OpenPage) -> None:
+def test_a_project_and_its_feature_are_made_and_the_four_agents_wait(
+    kitchen: Kitchen, open_page: OpenPage
+) -> None:
     page = open_page("/")
     expect(page.get_by_text("No project yet")).to_be_visible()
     page.get_by_label("Name of a new project").fill("Corner Shop")

@@ -20,7 +20,9 @@ def mission(story: Story, open_page: OpenPage) -> Page:
     return page
 
 
-def test_it_opens_from_a_card_writes_the_address_and_survives_a_reload(story: Story, mission: Page) -> None:
+def test_it_opens_from_a_card_writes_the_address_and_survives_a_reload(
+    story: Story, mission: Page
+) -> None:
     mission.get_by_role("button", name="Chat with Nori").click()
     expect(mission).to_have_url(re.compile(f"run={story.nori}"))
     expect(mission.get_by_label("Message to Nori")).to_be_focused()
@@ -91,7 +93,9 @@ def test_it_can_be_made_wider_by_keyboard_and_pointer(mission: Page) -> None:
     expect(edge).to_have_attribute("aria-valuenow", re.compile(r"5[5-9]\d|6\d\d"))
 
 
-def test_on_a_telephone_it_is_a_dialog_over_the_whole_screen(story: Story, open_page: OpenPage) -> None:
+def test_on_a_telephone_it_is_a_dialog_over_the_whole_screen(
+    story: Story, open_page: OpenPage
+) -> None:
     page = open_page(f"/projects/{story.project['id']}", viewport={"width": 390, "height": 844})
     page.get_by_role("button", name="Chat with Nori").click()
     dialog = page.get_by_role("dialog", name="Chat")
@@ -104,6 +108,8 @@ def test_on_a_telephone_it_is_a_dialog_over_the_whole_screen(story: Story, open_
 
 def test_at_twice_the_size_nothing_is_cut_off_sideways(story: Story, open_page: OpenPage) -> None:
     for path in ("", "/logs", f"?run={story.nori}"):
-        page = open_page(f"/projects/{story.project['id']}{path}", viewport={"width": 640, "height": 400})
+        page = open_page(
+            f"/projects/{story.project['id']}{path}", viewport={"width": 640, "height": 400}
+        )
         expect(page.locator("agent-card, .log-line").first).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -16,8 +16,13 @@ from tests.browser.ui_fixture.story import Story, serve
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 OpenPage = Callable[..., Page]
 _FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to")
@@ -63,7 +68,9 @@ def open_page(ui_chromium: Browser, ui: UiServer) -> Iterator[OpenPage]:
             errors.append(message.text)
 
     def opened(path: str, **options: object) -> Page:
-        context = ui_chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | options))
+        context = ui_chromium.new_context(
+            **({"viewport": {"width": 1440, "height": 900}} | options)
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)
@@ -74,4 +81,4 @@ def open_page(ui_chromium: Browser, ui: UiServer) -> Iterator[OpenPage]:
     yield opened
     for context in contexts:
         context.close()
-    assert errors == []
+    assert not errors, errors

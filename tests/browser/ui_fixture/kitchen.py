@@ -26,7 +26,12 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, detail: str, current_state: Any = None) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.current_state = status, code, detail, current_state
+        self.status, self.code, self.detail, self.current_state = (
+            status,
+            code,
+            detail,
+            current_state,
+        )
 
 
 def digest(text: str) -> str:
@@ -75,8 +80,11 @@ class Kitchen:
 
     def feature(self, project_id: str, name: str, description: str = "") -> Json:
         feature = {
-            "id": f"ftr_{len(self.features) + 1}", "project_id": project_id, "name": name,
-            "description": description, "created_at": self.now(),
+            "id": f"ftr_{len(self.features) + 1}",
+            "project_id": project_id,
+            "name": name,
+            "description": description,
+            "created_at": self.now(),
         }
         self.features.append(feature)
         return feature
@@ -85,31 +93,63 @@ class Kitchen:
         with self.lock:
             agent = next(a for a in AGENTS if a["id"] == agent_id)
             run = {
-                "id": f"run_{len(self.runs) + 1}_{agent_id}", "project_id": feature["project_id"],
-                "feature_id": feature["id"], "agent_id": agent_id, "agent_name": agent["name"],
-                "role": agent["role"], "start": start, "status": "queued", "phase": None,
-                "step": None, "last_line": None, "needs_you": 0, "head": 0,
-                "created_at": self.now(), "ended_at": None,
+                "id": f"run_{len(self.runs) + 1}_{agent_id}",
+                "project_id": feature["project_id"],
+                "feature_id": feature["id"],
+                "agent_id": agent_id,
+                "agent_name": agent["name"],
+                "role": agent["role"],
+                "start": start,
+                "status": "queued",
+                "phase": None,
+                "step": None,
+                "last_line": None,
+                "needs_you": 0,
+                "head": 0,
+                "created_at": self.now(),
+                "ended_at": None,
             }
             self.runs[run["id"]] = run
             self.logs[run["id"]] = []
             self.open_texts[run["id"]] = {}
-            self.emit(run["id"], "status", {"status": "queued", "previous": None, "phase": None, "detail": None})
+            self.emit(
+                run["id"],
+                "status",
+                {"status": "queued", "previous": None, "phase": None, "detail": None},
+            )
             self.broadcast({"type": "runs", "project_id": feature["project_id"]})
             return run
 
     def sender_of(self, run_id: str) -> Json:
         run = self.runs[run_id]
-        return {"kind": "agent", "id": run["agent_id"], "name": run["agent_name"], "role": run["role"]}
+        return {
+            "kind": "agent",
+            "id": run["agent_id"],
+            "name": run["agent_name"],
+            "role": run["role"],
+        }
 
-    def emit(self, run_id: str, kind: str, body: Json, sender: Json | None = None, event_id: str | None = None) -> Json:
+    def emit(
+        self,
+        run_id: str,
+        kind: str,
+        body: Json,
+        sender: Json | None = None,
+        event_id: str | None = None,
+    ) -> Json:
         """Append an event and send it to whoever listens."""
         with self.lock:
             log, run = self.logs[run_id], self.runs[run_id]
             seq = len(log) + 1
             event = {
-                "seq": seq, "epoch": self.epoch, "run_id": run_id, "id": event_id or f"{kind[:3]}_{run_id}_{seq}",
-                "kind": kind, "at": self.now(), "sender": sender or self.sender_of(run_id), "body": body,
+                "seq": seq,
+                "epoch": self.epoch,
+                "run_id": run_id,
+                "id": event_id or f"{kind[:3]}_{run_id}_{seq}",
+                "kind": kind,
+                "at": self.now(),
+                "sender": sender or self.sender_of(run_id),
+                "body": body,
             }
             log.append(event)
             run["head"] = seq
@@ -127,35 +167,99 @@ class Kitchen:
 
     # --- what agents and people do, in words of the story ---
 
-    def status(self, run_id: str, status: str, phase: str | None = None, detail: str | None = None) -> Json:
-        body = {"status": status, "previous": self.runs[run_id]["status"], "phase": phase, "detail": detail}
+    def status(
+        self, run_id: str, status: str, phase: str | None = None, detail: str | None = None
+    ) -> Json:
+        body = {
+            "status": status,
+            "previous": self.runs[run_id]["status"],
+            "phase": phase,
+            "detail": detail,
+        }
         return self.emit(run_id, "status", body, SYSTEM)
 
     def say(self, run_id: str, text: str, event_id: str | None = None) -> Json:
-        body = {"text": text, "mode": "steer", "reply_to": None, "anchor": None, "edit_of": None, "version": 1}
+        body = {
+            "text": text,
+            "mode": "steer",
+            "reply_to": None,
+            "anchor": None,
+            "edit_of": None,
+            "version": 1,
+        }
         return self.emit(run_id, "message", body, event_id=event_id)
 
-    def step(self, run_id: str, number: int, name: str, *, ok: bool | None = None, summary: str | None = None, ms: int = 800) -> None:
+    def step(
+        self,
+        run_id: str,
+        number: int,
+        name: str,
+        *,
+        ok: bool | None = None,
+        summary: str | None = None,
+        ms: int = 800,
+    ) -> None:
         """One step; `ok=None` leaves it running."""
-        self.emit(run_id, "step", {"step": number, "name": name, "state": "started", "ok": None, "duration_ms": None, "summary": None})
+        self.emit(
+            run_id,
+            "step",
+            {
+                "step": number,
+                "name": name,
+                "state": "started",
+                "ok": None,
+                "duration_ms": None,
+                "summary": None,
+            },
+        )
         if ok is not None:
-            self.emit(run_id, "step", {"step": number, "name": name, "state": "finished", "ok": ok, "duration_ms": ms, "summary": summary})
+            self.emit(
+                run_id,
+                "step",
+                {
+                    "step": number,
+                    "name": name,
+                    "state": "finished",
+                    "ok": ok,
+                    "duration_ms": ms,
+                    "summary": summary,
+                },
+            )
 
     def ask(self, run_id: str, text: str, *options: str, allow_text: bool = True) -> Json:
-        body = {"text": text, "options": [{"value": o, "label": o} for o in options], "allow_text": allow_text, "handle": f"h{self.ticks}"}
+        body = {
+            "text": text,
+            "options": [{"value": o, "label": o} for o in options],
+            "allow_text": allow_text,
+            "handle": f"h{self.ticks}",
+        }
         return self.emit(run_id, "question", body)
 
     def log(self, run_id: str, *lines: str, stream: str = "stdout") -> Json:
         first = 1 + sum(len(e["body"]["lines"]) for e in self.logs[run_id] if e["kind"] == "log")
-        return self.emit(run_id, "log", {"first_line": first, "lines": [{"stream": stream, "text": t, "at": None} for t in lines]})
+        return self.emit(
+            run_id,
+            "log",
+            {
+                "first_line": first,
+                "lines": [{"stream": stream, "text": t, "at": None} for t in lines],
+            },
+        )
 
     def receipt(self, run_id: str, message_id: str, state: str, **more: Any) -> Json:
         body = {"state": state, "ids": [message_id], **more}
         if state == "in_context":
-            text = more.get("text") or f"Anna wrote: {self.find(run_id, message_id)['body']['text']}"
+            text = (
+                more.get("text") or f"Anna wrote: {self.find(run_id, message_id)['body']['text']}"
+            )
             body |= {"step": more.get("step", 5), "text": text, "sha256": digest(text)}
             event = self.emit(run_id, "receipt", body, SYSTEM)
-            self.proofs[message_id] = {"step": body["step"], "sha256": body["sha256"], "text": text, "at": event["at"]}
+            self.proofs[message_id] = {
+                "step": body["step"],
+                "sha256": body["sha256"],
+                "text": text,
+                "at": event["at"],
+            }
             return event
         return self.emit(run_id, "receipt", body, SYSTEM)
 
@@ -166,7 +270,15 @@ class Kitchen:
             at = len(known.encode("utf-16-le")) // 2 if offset is None else offset
             if offset is None:
                 self.open_texts[run_id][message_id] = known + text
-            self.broadcast({"type": "delta", "run_id": run_id, "message_id": message_id, "offset": at, "text": text})
+            self.broadcast(
+                {
+                    "type": "delta",
+                    "run_id": run_id,
+                    "message_id": message_id,
+                    "offset": at,
+                    "text": text,
+                }
+            )
 
     def write(self, run_id: str, body: Json, key: str | None) -> tuple[Json, bool]:
         """A person's message. Returns (event, repeated)."""
@@ -174,21 +286,48 @@ class Kitchen:
             if key and key in self.keys:
                 return self.keys[key], True
             if self.runs[run_id]["status"] in ENDED:
-                raise Refused(409, "run_ended", "The run has ended.", {"status": self.runs[run_id]["status"]})
-            full = {"mode": "steer", "reply_to": None, "anchor": None, "edit_of": None, "version": 1} | body
+                raise Refused(
+                    409, "run_ended", "The run has ended.", {"status": self.runs[run_id]["status"]}
+                )
+            full = {
+                "mode": "steer",
+                "reply_to": None,
+                "anchor": None,
+                "edit_of": None,
+                "version": 1,
+            } | body
             event = self.emit(run_id, "message", full, ANNA)
             if key:
                 self.keys[key] = event
             return event, False
 
-    def answer(self, run_id: str, question_id: str, body: Json, who: Json = ANNA) -> tuple[Json, bool]:
+    def answer(
+        self, run_id: str, question_id: str, body: Json, who: Json = ANNA
+    ) -> tuple[Json, bool]:
         with self.lock:
-            standing = next((e for e in self.logs[run_id] if e["kind"] == "answer" and e["body"]["question_id"] == question_id), None)
-            wanted = {"question_id": question_id, "outcome": "answered", "value": body.get("value"), "text": body.get("text")}
+            standing = next(
+                (
+                    e
+                    for e in self.logs[run_id]
+                    if e["kind"] == "answer" and e["body"]["question_id"] == question_id
+                ),
+                None,
+            )
+            wanted = {
+                "question_id": question_id,
+                "outcome": "answered",
+                "value": body.get("value"),
+                "text": body.get("text"),
+            }
             if standing:
                 if standing["body"] == wanted:
                     return standing, True
-                raise Refused(409, "already_answered", "The question has another answer.", {"answer": standing})
+                raise Refused(
+                    409,
+                    "already_answered",
+                    "The question has another answer.",
+                    {"answer": standing},
+                )
             return self.emit(run_id, "answer", wanted, who), False
 
     # --- reading ---
@@ -220,21 +359,48 @@ class Kitchen:
             run, log = self.runs[run_id], self.logs[run_id]
             items = []
             for event in log:
-                own = event["kind"] == "message" and event["sender"]["kind"] == "person" and not event["body"].get("edit_of")
+                own = (
+                    event["kind"] == "message"
+                    and event["sender"]["kind"] == "person"
+                    and not event["body"].get("edit_of")
+                )
                 if own or event["kind"] == "order":
                     state, attempt, version = self.state_of(run_id, event["id"])
                     if state in {"accepted", "stored", "leased"}:
                         mode = event["body"].get("mode", "interrupt")
-                        items.append({"id": event["id"], "seq": event["seq"], "kind": event["kind"], "mode": mode, "state": state, "attempt": attempt, "version": version})
+                        items.append(
+                            {
+                                "id": event["id"],
+                                "seq": event["seq"],
+                                "kind": event["kind"],
+                                "mode": mode,
+                                "state": state,
+                                "attempt": attempt,
+                                "version": version,
+                            }
+                        )
             steps = [e for e in log if e["kind"] == "step"]
-            texts = [{"message_id": i, "text": t, "units": len(t.encode("utf-16-le")) // 2} for i, t in self.open_texts[run_id].items()]
+            texts = [
+                {"message_id": i, "text": t, "units": len(t.encode("utf-16-le")) // 2}
+                for i, t in self.open_texts[run_id].items()
+            ]
             return {
-                "epoch": self.epoch, "head": len(log), "stored": len(log), "status": run["status"], "phase": run["phase"],
-                "held": run["status"] == "paused", "heartbeat_at": None, "items": items, "questions": self.questions(run_id),
-                "open_texts": texts, "step": steps[-1] if steps else None,
+                "epoch": self.epoch,
+                "head": len(log),
+                "stored": len(log),
+                "status": run["status"],
+                "phase": run["phase"],
+                "held": run["status"] == "paused",
+                "heartbeat_at": None,
+                "items": items,
+                "questions": self.questions(run_id),
+                "open_texts": texts,
+                "step": steps[-1] if steps else None,
             }
 
-    def page(self, run_id: str, after: int | None, before: int | None, limit: int, kinds: list[str]) -> Json:
+    def page(
+        self, run_id: str, after: int | None, before: int | None, limit: int, kinds: list[str]
+    ) -> Json:
         with self.lock:
             log = self.logs[run_id]
             chosen = [e for e in log if not kinds or e["kind"] in kinds]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flask import Flask, Response, jsonify, render_template, request, send_from_directory
 from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from wsproto.utilities import LocalProtocolError
 
 from .kitchen import AGENTS, ANNA, Json, Kitchen, Refused
 
@@ -26,7 +28,7 @@ CSP = (
 class Quiet(WSGIRequestHandler):
     """Says nothing about every request."""
 
-    def log(self, type: str, message: str, *args: Any) -> None:
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         pass
 
 
@@ -43,7 +45,7 @@ class Line:
         try:
             with self.lock:
                 self.ws.send(json.dumps(frame))
-        except (ConnectionClosed, OSError):
+        except (ConnectionClosed, LocalProtocolError, OSError):
             pass
 
     def overhear(self, frame: Json) -> None:
@@ -66,12 +68,18 @@ class Line:
             log = self.kitchen.logs[run_id]
             head = len(log)
             gap = (epoch is not None and epoch != self.kitchen.epoch) or (after or 0) > head
-            self.say({
-                "type": "subscribed", "run_id": run_id, "resume": "gap" if gap else "ok", "epoch": self.kitchen.epoch,
-                "head": head, "snapshot": self.kitchen.snapshot(run_id),
-            })
+            self.say(
+                {
+                    "type": "subscribed",
+                    "run_id": run_id,
+                    "resume": "gap" if gap else "ok",
+                    "epoch": self.kitchen.epoch,
+                    "head": head,
+                    "snapshot": self.kitchen.snapshot(run_id),
+                }
+            )
             if not gap:
-                for event in log[head if after is None else after:]:
+                for event in log[head if after is None else after :]:
                     self.say({"type": "event", "run_id": run_id, "event": event})
             self.runs.add(run_id)
 
@@ -84,11 +92,13 @@ class UiServer:
         self.lines: list[Line] = []
         self.is_reachable = True
         self.app = self.build()
-        self.server: BaseWSGIServer = make_server("127.0.0.1", port, self.app, threaded=True, request_handler=Quiet)
+        self.server: BaseWSGIServer = make_server(
+            "127.0.0.1", port, self.app, threaded=True, request_handler=Quiet
+        )
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
 
-    def __enter__(self) -> UiServer:
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 
@@ -100,10 +110,8 @@ class UiServer:
     def cut(self, code: int = 1001) -> None:
         """Close every socket, as a server does that goes away."""
         for line in list(self.lines):
-            try:
+            with contextlib.suppress(ConnectionClosed, LocalProtocolError, OSError):
                 line.ws.close(code)
-            except (ConnectionClosed, OSError):
-                pass
 
     def build(self) -> Flask:
         kitchen = self.kitchen
@@ -113,7 +121,13 @@ class UiServer:
         @app.before_request
         def note() -> Response | None:
             if request.path.startswith("/api"):
-                kitchen.calls.append((request.method, request.full_path.rstrip("?"), request.headers.get("Idempotency-Key")))
+                kitchen.calls.append(
+                    (
+                        request.method,
+                        request.full_path.rstrip("?"),
+                        request.headers.get("Idempotency-Key"),
+                    )
+                )
                 if not self.is_reachable:
                     return problem(Refused(503, "unavailable", "Not reachable at the moment."))
                 if request.method != "GET" and kitchen.refuse_next:
@@ -233,17 +247,27 @@ class UiServer:
 
         @app.post("/api/projects/<project_id>/features")
         def create_feature(project_id: str) -> Any:
-            return kitchen.feature(project_id, request.json["name"], request.json.get("description", "")), 201
+            return kitchen.feature(
+                project_id, request.json["name"], request.json.get("description", "")
+            ), 201
 
         @app.get("/api/agent-runs")
         def runs() -> Any:
-            return {"runs": [r for r in reversed(kitchen.runs.values()) if r["project_id"] == request.args["project_id"]]}
+            return {
+                "runs": [
+                    r
+                    for r in reversed(kitchen.runs.values())
+                    if r["project_id"] == request.args["project_id"]
+                ]
+            }
 
         @app.post("/api/agent-runs")
         def create_run() -> Any:
             feature = next(f for f in kitchen.features if f["id"] == request.json["feature_id"])
             run = kitchen.run(feature, request.json["agent_id"], request.json["start"])
-            return ({"run": run} | ({"token": "omk_run_once"} if run["start"] == "attach" else {})), 201
+            return (
+                {"run": run} | ({"token": "omk_run_once"} if run["start"] == "attach" else {})
+            ), 201
 
         @app.get("/api/agent-runs/<run_id>")
         def run(run_id: str) -> Any:
@@ -257,11 +281,19 @@ class UiServer:
                 raise Refused(404, "not_found", "There is no run with that id.")
             args = request.args
             number = lambda name: int(args[name]) if name in args else None  # noqa: E731
-            return kitchen.page(run_id, number("after"), number("before"), number("limit") or 100, args.getlist("kind"))
+            return kitchen.page(
+                run_id,
+                number("after"),
+                number("before"),
+                number("limit") or 100,
+                args.getlist("kind"),
+            )
 
         @app.post("/api/agent-runs/<run_id>/messages")
         def post(run_id: str) -> Any:
-            event, repeated = kitchen.write(run_id, request.json, request.headers.get("Idempotency-Key"))
+            event, repeated = kitchen.write(
+                run_id, request.json, request.headers.get("Idempotency-Key")
+            )
             if kitchen.lose_next_reply:
                 kitchen.lose_next_reply -= 1
                 raise Refused(503, "unavailable", "The reply was lost.")
@@ -270,7 +302,11 @@ class UiServer:
         @app.get("/api/agent-runs/<run_id>/messages/<message_id>")
         def message(run_id: str, message_id: str) -> Any:
             state, attempt, version = kitchen.state_of(run_id, message_id)
-            body = {"event": kitchen.find(run_id, message_id), "receipt": {"state": state, "attempt": attempt, "version": version}, "proof": kitchen.proofs.get(message_id)}
+            body = {
+                "event": kitchen.find(run_id, message_id),
+                "receipt": {"state": state, "attempt": attempt, "version": version},
+                "proof": kitchen.proofs.get(message_id),
+            }
             response = jsonify(body)
             response.headers["ETag"] = f'"v{version}"'
             return response
@@ -279,10 +315,18 @@ class UiServer:
         def edit(run_id: str, message_id: str) -> Any:
             state, _, version = kitchen.state_of(run_id, message_id)
             if state not in {"accepted", "stored"}:
-                raise Refused(409, "already_taken", "The agent has taken the message.", {"state": state})
+                raise Refused(
+                    409, "already_taken", "The agent has taken the message.", {"state": state}
+                )
             if request.headers.get("If-Match") != f'"v{version}"':
-                raise Refused(412, "stale_version", "It was changed in the meantime.", {"version": version})
-            body = kitchen.find(run_id, message_id)["body"] | request.json | {"edit_of": message_id, "version": version + 1}
+                raise Refused(
+                    412, "stale_version", "It was changed in the meantime.", {"version": version}
+                )
+            body = (
+                kitchen.find(run_id, message_id)["body"]
+                | request.json
+                | {"edit_of": message_id, "version": version + 1}
+            )
             return {"event": kitchen.emit(run_id, "message", body, ANNA)}
 
         @app.delete("/api/agent-runs/<run_id>/messages/<message_id>")
@@ -294,7 +338,12 @@ class UiServer:
 
         @app.post("/api/agent-runs/<run_id>/orders")
         def order(run_id: str) -> Any:
-            event = kitchen.emit(run_id, "order", {"action": request.json["action"], "every_steps": None, "reason": None}, ANNA)
+            event = kitchen.emit(
+                run_id,
+                "order",
+                {"action": request.json["action"], "every_steps": None, "reason": None},
+                ANNA,
+            )
             return {"event": event}, 201
 
         @app.post("/api/agent-runs/<run_id>/questions/<question_id>/answer")
@@ -305,8 +354,11 @@ class UiServer:
 
 def problem(refused: Refused) -> Response:
     document: Json = {
-        "type": f"urn:omakase:problem:{refused.code}", "title": refused.detail, "status": refused.status,
-        "detail": refused.detail, "code": refused.code,
+        "type": f"urn:omakase:problem:{refused.code}",
+        "title": refused.detail,
+        "status": refused.status,
+        "detail": refused.detail,
+        "code": refused.code,
     }
     if refused.current_state is not None:
         document["current_state"] = refused.current_state

@@ -38,7 +38,9 @@ def serve(kitchen: Kitchen) -> Story:
     """Miso is done, Nori works and has talked, Koji asks a question, Toro is idle."""
     kitchen.started = datetime.now(UTC) - timedelta(minutes=7)
     project = kitchen.project("Corner Shop")
-    cart = kitchen.feature(project["id"], "Shopping Cart", "Total, discounts and taxes, without a rounding error.")
+    cart = kitchen.feature(
+        project["id"], "Shopping Cart", "Total, discounts and taxes, without a rounding error."
+    )
     miso, nori, koji = (kitchen.run(cart, name)["id"] for name in ("miso", "nori", "koji"))
     kitchen.status(miso, "working", "thinking")
     kitchen.log(miso, "INFO reading cart/models.py", "INFO three modules, one cycle")
@@ -47,26 +49,73 @@ def serve(kitchen: Kitchen) -> Story:
 
     kitchen.status(nori, "starting")
     kitchen.status(nori, "working", "coding")
-    kitchen.log(nori, "$ pytest -q", "\x1b[31mF\x1b[0m\x1b[32m......\x1b[0m                        [100%]", "FAILED tests/test_cart.py::test_total - AssertionError")
+    kitchen.log(
+        nori,
+        "$ pytest -q",
+        "\x1b[31mF\x1b[0m\x1b[32m......\x1b[0m                        [100%]",
+        "FAILED tests/test_cart.py::test_total - AssertionError",
+    )
     kitchen.step(nori, 1, "Read cart/models.py", ok=True, ms=300)
-    kitchen.step(nori, 2, "Run pytest -q", ok=False, ms=4100, summary="FAILED tests/test_cart.py::test_total\nassert 0.30000000000000004 == 0.3")
-    kitchen.say(nori, "One test fails: `test_total` compares floats. I am moving prices to `Decimal`.")
-    wish = kitchen.emit(nori, "message", {"text": "Good. Please call it total_price, not sum_items.", "mode": "steer", "reply_to": None, "anchor": None, "edit_of": None, "version": 1}, ANNA)
+    kitchen.step(
+        nori,
+        2,
+        "Run pytest -q",
+        ok=False,
+        ms=4100,
+        summary="FAILED tests/test_cart.py::test_total\nassert 0.30000000000000004 == 0.3",
+    )
+    kitchen.say(
+        nori, "One test fails: `test_total` compares floats. I am moving prices to `Decimal`."
+    )
+    wish = kitchen.emit(
+        nori,
+        "message",
+        {
+            "text": "Good. Please call it total_price, not sum_items.",
+            "mode": "steer",
+            "reply_to": None,
+            "anchor": None,
+            "edit_of": None,
+            "version": 1,
+        },
+        ANNA,
+    )
     kitchen.receipt(nori, wish["id"], "stored")
     kitchen.receipt(nori, wish["id"], "leased", attempt=1)
     kitchen.step(nori, 3, "Edit cart/models.py", ok=True, ms=600)
     kitchen.receipt(nori, wish["id"], "in_context", step=4)
     kitchen.step(nori, 4, "Rename across 14 files", ok=True, ms=1200)
     kitchen.say(nori, REPLY)
-    kitchen.log(nori, "$ pytest -q", "\x1b[32m.......\x1b[0m                        [100%]", "\x1b[1;32m7 passed\x1b[0m in 0.21s")
-    later = kitchen.emit(nori, "message", {"text": "When that is done, add a test for an empty cart.", "mode": "queue", "reply_to": None, "anchor": None, "edit_of": None, "version": 1}, ANNA)
+    kitchen.log(
+        nori,
+        "$ pytest -q",
+        "\x1b[32m.......\x1b[0m                        [100%]",
+        "\x1b[1;32m7 passed\x1b[0m in 0.21s",
+    )
+    later = kitchen.emit(
+        nori,
+        "message",
+        {
+            "text": "When that is done, add a test for an empty cart.",
+            "mode": "queue",
+            "reply_to": None,
+            "anchor": None,
+            "edit_of": None,
+            "version": 1,
+        },
+        ANNA,
+    )
     kitchen.receipt(nori, later["id"], "stored")
     kitchen.step(nori, 5, "Run pytest -q")
 
     kitchen.status(koji, "working", "reviewing")
-    kitchen.log(koji, "INFO review of 3 files", "WARNING rounding differs between cart.py and invoice.py")
+    kitchen.log(
+        koji, "INFO review of 3 files", "WARNING rounding differs between cart.py and invoice.py"
+    )
     kitchen.log(koji, "cannot decide alone", stream="stderr")
     kitchen.say(koji, "The invoice rounds each line, the cart rounds once.")
-    kitchen.ask(koji, "Which rounding should both use?", "Round once at the end", "Round every line")
+    kitchen.ask(
+        koji, "Which rounding should both use?", "Round once at the end", "Round every line"
+    )
     kitchen.status(koji, "waiting")
     return Story(kitchen, project, cart, miso, nori, koji)

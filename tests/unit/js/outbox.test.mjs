@@ -71,6 +71,16 @@ test("an entry under way is not sent twice", async () => {
   assert.equal(calls, 1);
 });
 
+test("an event that the socket brought before the reply is known as the entry's own", () => {
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => reply });
+  const entry = outbox.add("run_1", { text: "twice?" }, 7);
+  const at = (seq, more = {}) => ({ seq, run_id: "run_1", kind: "message", sender: { id: "usr_1" }, body: { text: "twice?", mode: "steer", edit_of: null }, ...more });
+  assert.equal(outbox.entryOf(at(8), "usr_1"), entry);
+  assert.equal(outbox.entryOf(at(7), "usr_1"), null, "the same words, said before");
+  assert.equal(outbox.entryOf(at(8), "usr_2"), null, "somebody else's");
+  assert.equal(outbox.entryOf(at(8, { kind: "question" }), "usr_1"), null);
+});
+
 test("an entry that was deleted while it failed does not come back", async () => {
   const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { outbox.remove(entry.key); throw new TypeError("offline"); } });
   const entry = outbox.add("run_1", { text: "gone" });

@@ -64,7 +64,7 @@ export class Connection {
 
   /** @param {any} frame @returns {boolean} whether it was handed to the socket */
   send(frame) {
-    if (this.state !== "connected" || !this.socket) return false;
+    if (this.state !== "connected" || this.socket?.readyState !== 1) return false;
     this.socket.send(JSON.stringify(frame));
     return true;
   }

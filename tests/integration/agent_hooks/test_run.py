@@ -91,8 +91,8 @@ def test_a_signal_reaches_the_command_and_the_run_ends_as_stopped(
     server: Any, running: Callable[..., Any]
 ) -> None:
     script = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: (print("bye", flush=True), sys.exit(3)))
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"bye\\n"), sys.exit(3)))
 print("ready", flush=True)
 while True: time.sleep(1)
 """

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import redis
@@ -69,7 +69,10 @@ class Api:
     headers: dict[str, str] = field(default_factory=dict)
 
     def call(self, method: str, path: str, body: Any = None, /, **headers: str) -> Reply:
-        sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        sent = {
+            **self.headers,
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         data = body
         if body is not None and not isinstance(body, bytes):
             data = json.dumps(body).encode()
@@ -165,7 +168,7 @@ class Live:
     def close(self) -> None:
         self.ws.close()
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,6 +19,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Response, request
 from werkzeug.datastructures import Headers
+from werkzeug.http import http_date
 
 _SERVERS: Final = ("gunicorn.socket", "werkzeug.socket")
 
@@ -58,6 +59,7 @@ class HandedOver(Response):
         headers = self.get_wsgi_headers(environ)
         headers.remove("Content-Length")
         headers.set("Connection", "close")
+        headers.set("Date", http_date())  # RFC 9110 section 6.6.1; the server would have added it
         self.adopt(take(environ), headers)
         # For the server's own log; it goes to the stand-in, whose other end is closed.
         start_response(self.status, headers.to_wsgi_list())

@@ -48,6 +48,7 @@ class Hub:
         self.rooms: dict[bytes, Room] = {}
         self.peers: set[Peer] = set()
         self.per_principal: dict[str, int] = {}
+        self.nobodies = 0
         self.dirty: list[Peer] = []
         self.batching = False
         self.stopping = False

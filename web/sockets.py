@@ -26,6 +26,8 @@ COMMANDS_A_SECOND: Final = 30.0
 COMMANDS_AT_ONCE: Final = 120
 WAITING_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 200
+NOBODIES_MAX: Final = 500
+"""Connections of one process that have shown no credential yet."""
 FIRST_FRAME_S: Final = 10.0
 """How long a connection without a cookie may take to show its ticket."""
 SILENCE_S: Final = 2 * HEARTBEAT_S + 5
@@ -90,7 +92,8 @@ HELLO: Final = frames.message({"type": "hello", "heartbeat_ms": HEARTBEAT_S * 1_
 class LiveSocket(Peer):
     """One browser page's connection. `redeem(ticket)` gives the principal a ticket was made for."""
 
-    __slots__ = ("_allowance", "_decoder", "_messages", "_pieces", "_refilled", "_size", "_waiting", "_working", "principal", "redeem")  # fmt: skip
+    __slots__ = ("_allowance", "_decoder", "_messages",
+        "_nobody", "_pieces", "_refilled", "_size", "_waiting", "_working", "principal", "redeem")  # fmt: skip
 
     def __init__(
         self, hub: Hub, principal: Principal | None, redeem: Callable[[str], Principal]
@@ -98,6 +101,7 @@ class LiveSocket(Peer):
         super().__init__(hub, frames.WEBSOCKET)
         self.principal = principal
         self.redeem = redeem
+        self._nobody = False
         self._decoder: FrameDecoder | None = None
         self._messages = MessageDecoder()
         self._pieces: list[str] = []
@@ -116,10 +120,15 @@ class LiveSocket(Peer):
             return
         if self.principal is not None:
             self._enter(self.principal)
+        elif self.hub.nobodies >= NOBODIES_MAX:
+            self.expel(1013, "too many that have not signed in")
         else:
+            self.hub.nobodies += 1
+            self._nobody = True
             self.hub.loop.call_later(FIRST_FRAME_S, self._still_nobody)
 
     def _enter(self, principal: Principal) -> None:
+        self._known()
         if not self.hub.count(principal, 1):
             self.principal = None
             self.expel(4429, "too many connections")
@@ -127,12 +136,18 @@ class LiveSocket(Peer):
         self.principal = principal
         self.push(HELLO)
 
+    def _known(self) -> None:
+        if self._nobody:
+            self._nobody = False
+            self.hub.nobodies -= 1
+
     def _still_nobody(self) -> None:
         if self.principal is None:
             self.expel(4401, "sign in first")
 
     def ended(self) -> None:
         """Give the principal's place back."""
+        self._known()
         if self.principal is not None:
             self.hub.count(self.principal, -1)
 

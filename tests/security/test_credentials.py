@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.serving import Api, Attached, Server, attach
+from tests.serving import Api, Attached, Server, attach, until
 
 AGENTS = [
     ("GET", "/mailbox?holder=h", None),
@@ -162,8 +162,6 @@ def test_a_ticket_that_is_too_old_is_worth_nothing(server: Server, anna: Api):
         assert 0 < client.ttl(key) <= 60
         assert ticket.encode() not in key, "the ticket itself is kept"
         client.pexpire(key, 1)
-        from tests.serving import until
-
         until(lambda: not client.exists(key))
     with server.live(None, origin=None) as live:
         live.send(type="auth", ticket=ticket)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.serving import Api, Attached, Server
+from tests.serving import Api, Attached, Server, raw
 from web.endpoint import OPERATIONS
 from web.headers import ALWAYS
 
@@ -44,8 +44,6 @@ def test_every_route_sends_them_whatever_it_answers(
 
 
 def test_a_stream_sends_them_too(server: Server, attached: Attached):
-    from tests.serving import raw
-
     sock = raw(server.port)
     cookie = attached.person.headers["Cookie"]
     head = f"Host: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n"

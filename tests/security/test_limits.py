@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.serving import Api, Attached, Server, attach
+from tests.serving import Api, Attached, Server, attach, until
 
 
 def test_a_body_may_have_so_many_bytes_and_none_more(own_server: Callable[..., Server]):
@@ -81,8 +81,6 @@ def test_one_principal_holds_so_many_connections_and_another_still_comes_in(
         with server.live(anna) as again:
             opcode, _ = again.ws.recv_data()
             return opcode == 1
-
-    from tests.serving import until
 
     until(fits)
     for live in sockets[1:]:

@@ -7,6 +7,7 @@ from flask import Flask
 
 from chat.ids import new_id
 from tests.serving import Api, Attached, Server
+from web import auth
 
 LEVELS = ["viewer", "commenter", "operator", "owner"]
 READ, WRITE, STEER, MAKE = LEVELS, LEVELS[1:], LEVELS[2:], LEVELS[3:]
@@ -14,8 +15,6 @@ READ, WRITE, STEER, MAKE = LEVELS, LEVELS[1:], LEVELS[2:], LEVELS[3:]
 
 def person_of(server: Server, level: str) -> Api:
     """Somebody whom sign-in would have given this level."""
-    from web import auth
-
     app = Flask("cookies")
     auth.register(app, server.chat.settings)
     serializer = app.session_interface.get_signing_serializer(app)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from typing import Self
 
 import pytest
 
+from chat.access import SYSTEM
 from chat.adapters.embedded_redis import EmbeddedRedis
 from chat.bootstrap import Chat
 from chat.ids import new_id
+from chat.requests import PostMessage
 from tests.serving import Api, Attached, Server, attach, pubsub_cut, until
 
 
@@ -194,16 +197,13 @@ class Flow:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        from chat.access import SYSTEM
-        from chat.requests import PostMessage
-
         for number in range(self._most):
             if self.stop.is_set():
                 break
             body = PostMessage(text=f"number {number}")
             self.last = self._chat.messages.post(SYSTEM, self._attached.id, body).seq
 
-    def __enter__(self) -> Flow:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from typing import Self
 
+from chat.ids import new_id
 from tests.serving import Api, Attached, Server, attach, raw
 
 
@@ -37,7 +39,7 @@ class Stream:
                 fields[name] = value
         return None
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,8 +82,6 @@ def test_an_id_of_another_log_is_told_gap(attached: Attached):
 
 
 def test_deltas_pass_without_an_id(attached: Attached):
-    from chat.ids import new_id
-
     with Stream(attached) as stream:
         stream.next()
         body = {"message_id": new_id("msg"), "offset": 0, "text": "Thinking"}

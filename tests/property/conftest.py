@@ -1,0 +1,3 @@
+from tests.world import make_world, talk, world
+
+__all__ = ["make_world", "talk", "world"]

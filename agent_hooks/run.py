@@ -101,9 +101,11 @@ class Wrapper:
         for reader in readers:
             reader.start()
         code = self._await(child)
-        for reader in readers:
+        for reader, pipe in zip(readers, (child.stdout, child.stderr)):
             # what the command left running may hold the pipe open
             reader.join(DRAIN_S)
+            if pipe is not None and not reader.is_alive():
+                pipe.close()
         return 128 - code if code < 0 else code
 
     def _await(self, child: "subprocess.Popen[bytes]") -> int:

@@ -10,6 +10,7 @@ import { Signal } from "./signal.js";
 
 /** Silence this long is told to the person. */
 const PATIENCE_MS = 2_000;
+const RECONCILE_MS = 1_000;
 
 /**
  * What every part of a page shares: one socket for all runs, one outbox, one set of feeds. Two chat panels of
@@ -51,6 +52,7 @@ export class SharedClient {
       storage: this.storage,
       post: (runId, body, key) => this.api.postMessage(runId, body, key),
       onChange: (runId) => {
+        if (this.outbox?.of(runId).some((entry) => entry.state === "failed")) this.reconcileSoon();
         this.feeds.get(runId)?.feed.signal.notify();
         this.signal.notify();
       },
@@ -66,6 +68,8 @@ export class SharedClient {
     this.isSilent = false;
     /** @type {any} */
     this.patience = null;
+    /** @type {any} */
+    this.reconciling = null;
     const url = new URL("/api/live", base || location.href);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection(url.href, {
@@ -136,10 +140,21 @@ export class SharedClient {
       for (const listener of this.projects.get(frame.project_id) ?? []) listener();
     } else if (frame.run_id) {
       this.feeds.get(frame.run_id)?.feed.heard(frame);
-      // It stands in the log although its reply got lost: the same key again says so to the outbox.
-      const entry = frame.type === "event" ? this.outbox.entryOf(frame.event, this.principal?.id) : null;
-      if (entry?.state === "failed") void this.outbox.deliver(entry.key);
     }
+  }
+
+  /** What stands in a log although its reply got lost: the same key again says so to the outbox. */
+  reconcileSoon() {
+    if (this.reconciling) return;
+    this.reconciling = setTimeout(() => {
+      this.reconciling = null;
+      for (const { feed } of this.feeds.values()) {
+        const found = new Set(feed.view.ordered.map((event) => this.outbox.entryOf(event, this.principal?.id)?.key));
+        for (const entry of this.outbox.of(feed.runId)) {
+          if (entry.state === "failed" && found.has(entry.key)) void this.outbox.deliver(entry.key);
+        }
+      }
+    }, RECONCILE_MS);
   }
 
   /** @param {string} state @param {string} [why] */

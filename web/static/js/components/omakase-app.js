@@ -100,7 +100,7 @@ export class OmakaseApp extends LightElement {
       event.preventDefault();
       /** @type {any} */ (this.querySelector("omakase-chat"))?.focusComposer();
     } else if (event.key === "j" || event.key === "k") {
-      const cards = /** @type {HTMLElement[]} */ ([...this.querySelectorAll("agent-card footer button:first-of-type")]);
+      const cards = /** @type {HTMLElement[]} */ ([...this.querySelectorAll("agent-card footer > button:first-of-type")]);
       const at = cards.findIndex((button) => button.closest("agent-card")?.contains(document.activeElement));
       cards[Math.min(cards.length - 1, Math.max(0, event.key === "j" ? at + 1 : at - 1))]?.focus();
     } else if (event.key === "Escape" && this.run && !document.querySelector("dialog[open]")) {

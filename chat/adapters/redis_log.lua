@@ -3,6 +3,7 @@
 -- All keys of a run share the hash tag {run_id}, so they live in one slot of a Redis Cluster.
 --   KEYS[1] log        stream  id "<seq>-0", field e = the event's JSON          trimmed when stored and old
 --   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at before
+--                      holder former
 --   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq,
 --                              cancel_seq,to}
 --   KEYS[4] pending    zset    item id, score = seq: accepted, stored or leased
@@ -238,7 +239,20 @@ local function give_back(ids, head)
   return back
 end
 
+-- Whether the holder may lease: a new one takes over from the last, and that one, should a poll of it
+-- still wait somewhere, must not take it back. The last thirty or so are remembered.
+local function takes_over(holder)
+  local present = redis.call('HMGET', META, 'holder', 'former')
+  if present[1] == holder then return true end
+  local former, mark = present[2] or '', '\n' .. holder .. '\n'
+  if string.find(former, mark, 1, true) then return false end
+  if present[1] then former = string.sub('\n' .. present[1] .. '\n' .. former, 1, 2000) end
+  redis.call('HSET', META, 'holder', holder, 'former', former)
+  return true
+end
+
 local function lease(holder, now, lease_ms, limit, task_end, head_back, head_leased)
+  if not takes_over(holder) then return {} end
   local lost = {}
   for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
     local item = item_of(id)

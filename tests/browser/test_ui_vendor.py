@@ -11,7 +11,9 @@ VENDOR = Path(__file__).resolve().parents[2] / "web" / "static" / "vendor"
 
 def test_every_vendored_file_has_the_hash_that_is_written_down() -> None:
     rows = re.findall(
-        r"^\| (\S+\.js) \| (\d+) \| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M
+        r"^\| (\S+\.js) \| (\d+) \| ([0-9a-f]{64}) \|$",
+        (VENDOR / "VENDOR.md").read_text(),
+        re.MULTILINE,
     )
     written = {name: digest for name, _, digest in rows}
     found = {

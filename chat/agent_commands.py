@@ -28,7 +28,6 @@ def local_command(settings: Settings, store: Store) -> Callable[[Run], tuple[lis
             "feature": feature.name if feature else run.feature_id,
             "repo": str(settings.state_dir / "repos" / run.feature_id),
         }
-        folder = ROOT if settings.agent == "demo" else Path(words["repo"])
-        return [part.format(**words) for part in template], folder
+        return [part.format(**words) for part in template], ROOT
 
     return command

@@ -127,6 +127,11 @@ class Workshop:
             return cls(repo, folder, branch, agent, held)
         raise GitFailed("A hundred worktrees are taken.")
 
+    @property
+    def lock_descriptor(self) -> int:
+        """What holds the worktree for this process, and for one that it becomes."""
+        return self._held.fileno()
+
     def close(self) -> None:
         """Let go of it; what is not committed is dropped."""
         self.restore()

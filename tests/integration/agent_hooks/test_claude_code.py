@@ -20,6 +20,8 @@ import pytest
 from agent_hooks import local
 from agent_hooks.errors import SidecarAway
 from agent_hooks.state import StateDir
+from demo.seed import TEMPLATE
+from demo.workshop import create_repository
 
 ROOT = Path(__file__).resolve().parents[3]
 CLAUDE = ROOT / "tests" / "node" / "claude"
@@ -295,3 +297,38 @@ def test_a_message_after_the_last_hook_resumes_the_session(
     assert "nearly too late" in run.request(1)
     assert "Do the task." in run.request(1)
     assert server.ended["outcome"] == "completed"
+
+
+def test_the_demo_sets_claude_code_to_work_in_a_worktree_of_its_own(
+    claude: Path, pyz: Path, env: dict[str, str], state: StateDir, server: Any, tmp_path: Path
+):
+    """What `make run AGENT=claude` starts for each role (chat/agents.toml)."""
+    repo = tmp_path / "repo"
+    create_repository(repo, TEMPLATE)
+    turns = [
+        [tool(f"git status --short > {tmp_path}/status; git commit --allow-empty -qm Mended")],
+        [{"text": "Done."}],
+    ]
+    api = _model_api().ModelApi(lambda number, _: turns[min(number, 1)])
+    all_env = env | {
+        "PATH": f"{claude.parent}{os.pathsep}{env['PATH']}",
+        "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
+        "ANTHROPIC_BASE_URL": api.url,
+        "ANTHROPIC_API_KEY": "sk-ant-dummy",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+    command = [
+        sys.executable, "-m", "demo.claude_code", "--role", "coder", "--repo", str(repo),
+        "--pyz", str(pyz), "--feature", "Shopping Cart",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=all_env, capture_output=True, text=True, timeout=120, check=False
+        )
+    finally:
+        api.close()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "You are the coder of the feature 'Shopping Cart'" in _model_api().said(api.requests[0])
+    assert (tmp_path / "status").read_text() == ""  # our settings are not in the way of its commits
+    log = ["git", "-C", str(repo), "log", "-1", "--format=%s", "nori"]
+    assert subprocess.run(log, check=True, capture_output=True, text=True).stdout == "Mended\n"

@@ -180,6 +180,30 @@ def test_the_end_is_heard_even_when_the_connection_goes_with_it():
     )
 
 
+def binary(data):
+    """A WebSocket message from a server, whole and unmasked (RFC 6455, 5.2)."""
+    length = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2)
+    return b"\x82" + length + data
+
+
+def test_a_connection_that_goes_while_the_end_waits_for_missing_words_is_an_end_that_says_so():
+    def speak(wire):
+        for message in (
+            pack("output_stream_data", 0, b"a", payload_type=1, flags=1),
+            pack("output_stream_data", 2, b"c", payload_type=1),
+            pack("channel_closed", 0, b'{"Output": "bye"}'),
+        ):
+            wire.sendall(binary(message))
+        wire.shutdown(socket.SHUT_WR)
+        wait_for_the_end(wire)
+
+    with ChannelServer(FakeAgent(), raw=accept_and(speak)).running() as server:
+        events, outcome = talk(server)
+    assert printed(events) == b"a"
+    assert outcome.ended == events[-1] == Ended(EndReason.CLOSED, "bye", complete=False)
+    assert outcome.lost is None
+
+
 @pytest.mark.parametrize("status", [400, 403, 429, 503])
 def test_a_refused_upgrade_is_unreachable_with_its_status(status):
     with (
@@ -274,7 +298,7 @@ def test_a_server_that_stops_reading_holds_us_neither_at_the_deadline_nor_when_l
 
     def deaf(wire):
         hello = pack("output_stream_data", 0, b"$ ", payload_type=1, flags=1)
-        wire.sendall(b"\x82" + bytes([len(hello)]) + hello)
+        wire.sendall(binary(hello))
         assert left.wait(10)
 
     server = ChannelServer(FakeAgent(), raw=accept_and(deaf), small_window=True)

@@ -343,6 +343,18 @@ def test_early_frames_are_bounded_by_their_bytes_too():
     assert 15 < taken < 25  # four megabytes of it
 
 
+def test_room_for_early_frames_comes_back_when_their_turn_has_come():
+    session = ready_session()
+    big = b"x" * 250_000
+    for turn in range(10):
+        first = 2 + turn * 11
+        for sequence in range(first + 1, first + 11):
+            session.receive(stream(sequence, big), 0)
+            assert len(said(session)) == 1
+        assert len(session.receive(stream(first), 0)) == 11
+        session.outgoing(0)
+
+
 def test_a_stream_may_begin_elsewhere_when_its_first_frame_says_so():
     session = new_session()
     assert session.receive(stream(7, b"$ ", flags=1), 0)[-1] == Output(b"$ ")

@@ -38,7 +38,7 @@ def prompt(role: str, feature: str, hooks: str) -> str:
     )
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503 - or it becomes another program
     """Prepare the worktree, then become the wrapper."""
     parser = argparse.ArgumentParser(prog="demo.claude_code", description=__doc__)
     parser.add_argument("--role", required=True, choices=sorted(BY_NAME))
@@ -50,8 +50,9 @@ def main() -> int:
         print("There is no `claude` on the path: npm install -g @anthropic-ai/claude-code.",
               file=sys.stderr)  # fmt: skip
         return 2
+    name, _ = BY_NAME[given.role]
     try:
-        shop = Workshop.open(given.repo.resolve(), BY_NAME[given.role][0])
+        shop = Workshop.open(given.repo.resolve(), name)
     except GitFailed as error:
         print(error, file=sys.stderr)
         return 2
@@ -60,9 +61,12 @@ def main() -> int:
     hooks = [sys.executable, str(given.pyz.resolve())]
     subprocess.run([*hooks, "install", "claude-code", "--settings", str(SETTINGS)], check=True)
     _unseen(shop.folder)
+    for who in ("AUTHOR", "COMMITTER"):  # its commits are its own, whoever's machine it is
+        os.environ[f"GIT_{who}_NAME"] = name
+        os.environ[f"GIT_{who}_EMAIL"] = f"{name.lower()}@tea-shop.invalid"
     words = prompt(given.role, given.feature, " ".join(hooks))
     claude = ["claude", "-p", words, "--permission-mode", "acceptEdits", "--allowedTools", "Bash"]
-    os.execv(sys.executable, [*hooks, "run", "--", *claude])  # noqa: RET503, S606 - we become it
+    os.execv(sys.executable, [*hooks, "run", "--", *claude])  # noqa: S606 - we become it
 
 
 def _unseen(folder: Path) -> None:

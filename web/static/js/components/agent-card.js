@@ -7,6 +7,7 @@ import { ENDED } from "../store/run-view.js";
 import { ROLE, plural } from "../words.js";
 import { icon } from "./icon.js";
 import { LightElement, mascot } from "./light-element.js";
+import { plainWords } from "../plain-words.js";
 import { statusMark } from "./status-mark.js";
 import "./elapsed-time.js";
 import "./run-orders.js";
@@ -22,7 +23,7 @@ export function cardState(client, run) {
   return {
     status,
     phase: view?.statusSeq ? view.phase : run?.phase ?? null,
-    said: typeof said === "string" ? said : "",
+    said: typeof said === "string" ? plainWords(said) : "",
     step,
     isEnded: ENDED.has(status),
     needsYou: ENDED.has(status) ? 0 : feed?.isLive ? view?.openQuestions.size ?? 0 : run?.needs_you ?? 0,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from supervisor import TIED
 
 from chat.adapters import embedded_redis
 from chat.adapters.embedded_redis import EmbeddedRedis
@@ -25,7 +26,9 @@ from chat.settings import Settings, load_settings
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
     # what survives a kill is for the chaos tests, which start a server of their own with "always"
-    server = embedded_redis.start(tmp_path_factory.mktemp("redis"), appendfsync="everysec")
+    server = embedded_redis.start(
+        tmp_path_factory.mktemp("redis"), appendfsync="everysec", before=TIED
+    )
     yield server
     server.stop()
 

@@ -212,7 +212,11 @@ class EmbeddedRedis:
 
 
 def start(
-    directory: Path, port: int | None = None, *, appendfsync: Fsync = "always"
+    directory: Path,
+    port: int | None = None,
+    *,
+    appendfsync: Fsync = "always",
+    before: tuple[str, ...] = (),
 ) -> EmbeddedRedis:
     """Start a Redis that keeps its data in `directory`, and return once it answers.
 
@@ -221,7 +225,9 @@ def start(
     for chance in range(3):
         chosen = port or free_port()
         server = EmbeddedRedis(
-            spawn(directory, chosen, appendfsync=appendfsync), directory.absolute(), chosen
+            spawn(directory, chosen, appendfsync=appendfsync, before=before),
+            directory.absolute(),
+            chosen,
         )
         try:
             server.wait_ready()

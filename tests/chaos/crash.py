@@ -68,7 +68,7 @@ class Client:
         while True:
             try:
                 done = self._once(method, path, body, headers)
-                if done[0] < 500 and done[0] != 429:  # noqa: PLR2004
+                if done[0] < 500 and done[0] != 429:
                     return done
                 problem = str(done)
             except (OSError, http.client.HTTPException) as error:
@@ -284,7 +284,7 @@ def judge(store: SqliteStore, conversation: Conversation) -> Counter[str]:
 
 def play(folder: Path, *, messages: int, kills: int, seed: int, pace_s: float) -> dict[str, Any]:
     """The whole test; returns the counts."""
-    luck = random.Random(seed)  # noqa: S311 - chance, not secrets
+    luck = random.Random(seed)
     began = time.monotonic()
     stage = Stage(folder)
     killed: Counter[str] = Counter()
@@ -390,7 +390,10 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder and say where it is")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="omakase-crash-"))
-    subprocess.run([sys.executable, ROOT / "scripts" / "build_pyz.py"], check=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, ROOT / "scripts" / "build_pyz.py"],
+        check=True, cwd=ROOT, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     shutil.copy(ROOT / "build" / "agent-hooks.pyz", folder)
     os.chdir(ROOT)
     result = play(

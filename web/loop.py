@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -40,8 +41,12 @@ class LoopThread:
             return self._loop
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Run a function on the loop's thread, from any other."""
-        self.loop().call_soon_threadsafe(function, *args)
+        """Run a function on the loop's thread, from any other.
+
+        In an empty context: a connection keeps the one it was made in for as long as it lives, and the
+        caller's holds its whole Flask request (6 KB for every socket that is held).
+        """
+        self.loop().call_soon_threadsafe(function, *args, context=contextvars.Context())
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """Run a coroutine on the loop and wait for it here; raises TimeoutError."""

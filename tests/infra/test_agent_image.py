@@ -21,6 +21,8 @@ import build_pyz
 import pytest
 
 from agent_hooks.__main__ import _parser
+from agent_hooks.envelope import TRAIL, around
+from agent_hooks.envelope import one as fenced
 from chat.adapters.ecs_exec_commands import COMMANDS
 from chat.runs import Role
 
@@ -146,14 +148,12 @@ def test_what_a_role_is_told_to_type_is_understood(role: str):
 
 @pytest.mark.parametrize("role", [role.value for role in Role])
 def test_the_fence_that_a_role_is_told_of_is_the_one_it_will_see(role: str):
-    from agent_hooks.envelope import TRAIL, around, one
-
     page = (AGENT / "roles" / f"{role}.md").read_text()
     event = {
         "id": "msg_1", "kind": "message", "body": {"text": "Call it total_price."},
         "sender": {"kind": "person", "name": "Ana"},
     }  # fmt: skip
-    seen = around([one(event, "a1b2c3d4e5f60718")])
+    seen = around([fenced(event, "a1b2c3d4e5f60718")])
 
     for line in seen.replace("a1b2c3d4e5f60718", "a1b2c3…").replace("msg_1", "msg_…").splitlines():
         assert line in page

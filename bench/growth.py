@@ -55,7 +55,7 @@ class Grown:
     """Runs with a history, and a web process in front of them."""
 
     def __init__(self, runs: int, events: int) -> None:
-        self.stage = Stage(STREAM_KEEP=str(STREAM_KEEP))
+        self.stage = Stage({"STREAM_KEEP": str(STREAM_KEEP)})
         try:
             web = self.stage.web()
             before = used(self.stage)
@@ -95,11 +95,11 @@ def used(stage: Stage) -> int:
 
 def bytes_a_message(messages: int) -> float:
     """What Redis keeps of each message to the agent once it is stored, trimmed and read."""
-    with Stage(STREAM_KEEP="1") as stage:
+    with Stage({"STREAM_KEEP": "1"}) as stage:
         ((run, token),) = stage.runs(1)
         chat = stage.chat
         agent = chat.tokens.agent(run, token)
-        sizes = []
+        sizes: list[int] = []
         for _ in range(2):
             for number in range(messages):
                 body = MessageBody(text="x" * 200)

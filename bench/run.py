@@ -54,7 +54,7 @@ class Result:
         if self.value is None:
             return "skipped" if self.note.startswith("skipped") else "failed"
         if not self.target:
-            return "–"
+            return "-"
         relation, _, wanted = self.target.partition(" ")
         found = self.value if self.ratio is None else self.ratio
         kept = found <= float(wanted) if relation == "<=" else found >= float(wanted)
@@ -158,7 +158,7 @@ def table(results: list[Result], *, quick: bool) -> str:
         "|---|---|---|---|---|---|",
     ]
     for one in results:
-        ratio = "" if one.ratio is None else f"{one.ratio:g}×"
+        ratio = "" if one.ratio is None else f"{one.ratio:g}\u00d7"
         target = (one.target or "").replace("<=", "≤").replace(">=", "≥")
         measured = one.measured + (f" ({one.note})" if one.note and one.value is not None else "")
         command = f"`make bench ARGS={one.figure}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -21,8 +22,6 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-import contextlib
-
 from supervisor import TIED, spawn  # noqa: E402
 
 from chat.access import Level, Principal  # noqa: E402
@@ -32,6 +31,11 @@ from chat.bootstrap import Chat, bootstrap  # noqa: E402
 from chat.events import SenderKind  # noqa: E402
 from chat.requests import CreateFeature, CreateProject, CreateRun  # noqa: E402
 from chat.settings import load_settings  # noqa: E402
+
+__all__ = [
+    "ANNA", "CLIENT_CORE", "ROOT", "SERVER_CORE", "TIED", "KeepAlive", "NoTasks", "Stage", "Started",
+    "Web", "free_port", "pinned", "until",
+]  # fmt: skip
 
 ANNA = Principal(kind=SenderKind.PERSON, id="usr_anna", name="Anna", level=Level.OWNER)
 READY_WITHIN_S = 60.0
@@ -66,7 +70,7 @@ class NoTasks:
 class Stage:
     """A folder, a Redis, and whatever else was started; all of it is gone afterwards."""
 
-    def __init__(self, *, redis_core: int | None = None, **env: str) -> None:
+    def __init__(self, env: dict[str, str] | None = None, *, redis_core: int | None = None) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` blocks are left
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
@@ -88,7 +92,7 @@ class Stage:
             "LOG_LEVEL": "WARNING",
             "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",  # DynamoDB stand-ins
             "PYTHONPATH": str(ROOT),
-            **env,
+            **(env or {}),
         }  # fmt: skip
         os.environ.update(
             {name: self.env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -113,32 +117,35 @@ class Stage:
         server.wait_ready()
         return server
 
-    def start(self, name: str, command: str, *, core: int | None = None, **env: str) -> Started:
+    def start(
+        self, name: str, command: str, *, core: int | None = None, env: dict[str, str] | None = None
+    ) -> Started:
         """A process in a session of its own; what it prints goes to a file."""
         words = " ".join([*pinned(core), command])
-        started = Started(name, spawn(words, {**self.env, **env}), self.folder / f"{name}.log")
+        started = Started(
+            name, spawn(words, {**self.env, **(env or {})}), self.folder / f"{name}.log"
+        )
         self._ends.append(started.stop)
         return started
 
-    def web(self, *, core: int | None = None, app: str = "web:create_app()", **env: str) -> Web:
+    def web(self, *, core: int | None = None, app: str = "web:create_app()") -> Web:
         """One web process behind gunicorn, as `make run` starts it; answers when this returns."""
         port = free_port()
         process = self.start(
             f"web-{port}", f"gunicorn -c web/gunicorn.conf.py '{app}'", core=core,
-            PORT=str(port), PUBLIC_URL=f"http://127.0.0.1:{port}", **env,
+            env={"PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}"},
         )  # fmt: skip
         web = Web(port, process)
         until(web.is_ready, "web")
         web.sign_in()
         return web
 
-    def worker(self, *, concurrency: int = 2, **env: str) -> Started:
+    def worker(self, *, concurrency: int = 2) -> Started:
         """One Celery worker, as `make run` starts it; takes tasks when this returns."""
         process = self.start(
             "worker",
             "celery -A workers.app worker --without-gossip --without-mingle --loglevel=INFO"
             f" --concurrency={concurrency}",
-            **env,
         )
         until(lambda: b" ready." in process.said(), "worker")
         return process

@@ -89,9 +89,11 @@ def dynalite() -> subprocess.Popen[bytes]:
     )
 
 
-def compare(name: str, target: str, sizes: tuple[int, int, int], **env: str) -> None:
+def compare(
+    name: str, target: str, sizes: tuple[int, int, int], env: dict[str, str] | None = None
+) -> None:
     events, tasks, rounds = sizes
-    with Stage(**env) as stage:
+    with Stage(env) as stage:
         stage.chat.store.create_schema()
         stage.worker(concurrency=1)
         worker = stage.start(
@@ -119,7 +121,7 @@ def main() -> None:
         port = int(server.stdout.readline())
         compare(
             "DynamoDB stand-in", ">= 10", (500, 50, 1) if quick else (5_000, 300, 3),
-            DATABASE=f"dynamodb://?endpoint=http://127.0.0.1:{port}&region=eu-central-1",
+            {"DATABASE": f"dynamodb://?endpoint=http://127.0.0.1:{port}&region=eu-central-1"},
         )  # fmt: skip
     finally:
         server.kill()

@@ -35,7 +35,7 @@ def digest(*parts: object) -> str:
 
 _PREFIX = {
     "message": "msg", "question": "qst", "answer": "ans", "order": "ord", "status": "sta",
-    "step": "stp", "log": "log", "error": "err", "receipt": "rcp",
+    "step": "stp", "log": "log", "error": "err", "receipt": "rcp", "notice": "ntc",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ ChatError
 ├── TooLarge           413  larger than the limit named in the detail
 ├── TooMany            429  a rate or a budget is spent
 └── Unavailable        503  the log or the store cannot be reached; try again
+    └── NotStarted          an agent was not started, for certain, and may be tried anew
 """
 
 from __future__ import annotations
@@ -150,3 +151,8 @@ class Unavailable(ChatError):
     title = "Not reachable at the moment"
     status = 503
     close_code = 1013
+
+
+class NotStarted(Unavailable):
+    code = "not_started"
+    title = "There is no room for the agent at the moment"

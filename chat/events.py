@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from chat.runs import Frozen, Phase, Role, RunStatus
+from chat.runs import Frozen, Phase, Role, RunStatus, Verdict
 
 TEXT_MAX = 32_768
 """Characters of a message's text; security.md's 32 KB."""
@@ -37,6 +37,7 @@ class Kind(StrEnum):
     LOG = "log"
     ERROR = "error"
     RECEIPT = "receipt"
+    NOTICE = "notice"
 
 
 class SenderKind(StrEnum):
@@ -102,6 +103,7 @@ class QuestionBody(Frozen):
     options: list[Option] = Field(default_factory=list, max_length=20)
     allow_text: bool = True
     handle: str = Field(min_length=1, max_length=128)
+    moved_from: dict[str, str] | None = None
 
 
 class Outcome(StrEnum):
@@ -136,15 +138,17 @@ class OrderBody(Frozen):
     action: Action
     every_steps: int | None = Field(default=None, ge=0, le=1_000)
     reason: str | None = Field(default=None, max_length=2_000)
+    moved_from: dict[str, str] | None = None
 
 
 class StatusBody(Frozen):
-    """A move of the run's status."""
+    """A move of the run's status. `verdict` comes with `completed`, of a role that judges another's work."""
 
     status: RunStatus
     previous: RunStatus | None = None
     phase: Phase | None = None
     detail: str | None = Field(default=None, max_length=2_000)
+    verdict: Verdict | None = None
 
 
 class StepState(StrEnum):
@@ -218,6 +222,32 @@ class ReceiptBody(Frozen):
     moved_to: dict[str, str] | None = None
 
 
+class About(StrEnum):
+    """What a notice is about."""
+
+    NUDGE = "nudge"
+    MOVED = "moved"
+    TASK = "task"
+
+
+class NoticeBody(Frozen):
+    """Something that was done for the run and moves nothing, in words, with what it concerns.
+
+    `nudge`: `ids` wait in the mailbox; `failure` (ports.NudgeFailure, None when it worked), how long it
+    took and the Celery task that did it. `moved`: `ids` have gone to `moved_to`, or come from
+    `moved_from`. `task`: how the run's task was stopped.
+    """
+
+    about: About
+    text: str = Field(min_length=1, max_length=2_000)
+    ids: list[str] = Field(default_factory=list, max_length=1_000)
+    failure: str | None = None
+    duration_ms: int | None = None
+    task_id: str | None = None
+    moved_to: dict[str, str] | None = None
+    moved_from: dict[str, str] | None = None
+
+
 class _Base(Frozen):
     seq: int = Field(ge=1)
     epoch: str
@@ -272,6 +302,11 @@ class ReceiptEvent(_Base):
     body: ReceiptBody
 
 
+class NoticeEvent(_Base):
+    kind: Literal[Kind.NOTICE] = Kind.NOTICE
+    body: NoticeBody
+
+
 Event = Annotated[
     MessageEvent
     | QuestionEvent
@@ -281,7 +316,8 @@ Event = Annotated[
     | StepEvent
     | LogEvent
     | ErrorEvent
-    | ReceiptEvent,
+    | ReceiptEvent
+    | NoticeEvent,
     Field(discriminator="kind"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
@@ -296,6 +332,7 @@ Body = (
     | LogBody
     | ErrorBody
     | ReceiptBody
+    | NoticeBody
 )
 KIND_OF: dict[type[Frozen], Kind] = {
     MessageBody: Kind.MESSAGE,
@@ -307,6 +344,7 @@ KIND_OF: dict[type[Frozen], Kind] = {
     LogBody: Kind.LOG,
     ErrorBody: Kind.ERROR,
     ReceiptBody: Kind.RECEIPT,
+    NoticeBody: Kind.NOTICE,
 }
 
 EventJson = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -111,15 +111,28 @@ class Store(Protocol):
         ...
 
     def put_project(self, project: Project) -> None: ...
+    def swap_project(self, project: Project) -> bool:
+        """Replace the row if its `version` is the one before `project.version`; False when it is not,
+        or when there is no such row. `swap_feature` is the same for a feature."""
+        ...
+
     def project(self, project_id: str) -> Project | None: ...
     def projects(self) -> list[Project]: ...
 
     def put_feature(self, feature: Feature) -> None: ...
-    def feature(self, feature_id: str) -> Feature | None: ...
+    def swap_feature(self, feature: Feature) -> bool: ...
+    def feature(self, feature_id: str) -> Feature | None:
+        """Consistent read, as `project` is."""
+        ...
+
     def features(self, project_id: str) -> list[Feature]: ...
 
     def put_run(self, run: Run) -> None:
         """Create the run's row, or replace it whole."""
+        ...
+
+    def add_run(self, run: Run) -> Run:
+        """Create the run's row unless there is one with its id; returns the row that stands."""
         ...
 
     def update_run(self, run_id: str, **changes: Any) -> None:
@@ -483,26 +496,78 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """What the runtime knows of a process or task."""
+    """What the runtime knows of a process or task.
+
+    `reason` is a sentence for people. `pending`: not yet at work. `missing`: the runtime knows nothing of
+    it, which may also be too early. `no_room`: it ended before it began, for want of capacity. `version`
+    rises with each change, `started_ms` is when it began to work (ms since 1970).
+    """
 
     running: bool
     exit_code: int | None = None
     reason: str | None = None
+    stop_code: str | None = None
+    pending: bool = False
+    missing: bool = False
+    no_room: bool = False
+    version: int = 0
+    started_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An agent that was started: how to find it again, and where its output goes."""
+
+    handle: str
+    log_group: str | None = None
+    log_stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Somebody says that a run's task has changed; `receipt` is what acknowledges it."""
+
+    run_id: str
+    handle: str
+    version: int
+    receipt: str
+
+
+class Hints(Protocol):
+    """What the runtime says by itself. It may come twice, in any order, or not at all."""
+
+    def receive(self) -> list[Hint]:
+        """What is there, oldest first as far as that is known; does not wait long. Raises Unavailable."""
+        ...
+
+    def done(self, hints: Sequence[Hint]) -> None:
+        """They need not come again. Raises Unavailable."""
+        ...
 
 
 class Runtime(Protocol):
     """Where agents run: local processes, or ECS."""
 
-    def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> str:
-        """Start the run's command and return its handle. The same run again returns the same handle."""
+    def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
+        """Start the run's command. The same run in the same generation again finds the same process.
+
+        Raises Unavailable when it may or may not have been started, NotStarted when it was not and
+        another generation may be tried, and OSError, ValueError, LookupError or Invalid for good.
+        """
         ...
 
-    def stop(self, handle: str, *, grace_s: float) -> None:
-        """Ask it to end (SIGTERM), and end it after the grace."""
+    def stop(self, handle: str, *, grace_s: float, reason: str = "") -> None:
+        """Ask it to end (SIGTERM), and end it after the grace (or after the runtime's own)."""
         ...
 
     def describe(self, handles: Sequence[str]) -> dict[str, Alive]:
-        """The state of each handle."""
+        """The state of each handle; one that could not be asked for is left out."""
+        ...
+
+    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+        """Give back what ended runs held. The runs of which nothing is left, with their process's end;
+        what still runs of those in `overdue` is told to stop. Runs that could not be asked for are
+        left out."""
         ...
 
 

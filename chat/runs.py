@@ -28,6 +28,13 @@ class RunStatus(StrEnum):
     STOPPED = "stopped"
 
 
+class Verdict(StrEnum):
+    """What a role that judges the work of another finds."""
+
+    APPROVED = "approved"
+    CHANGES_REQUESTED = "changes_requested"
+
+
 class Phase(StrEnum):
     """What a working agent does."""
 
@@ -76,33 +83,74 @@ class Agent(Frozen):
     role: Role
 
 
-AGENTS: Final[dict[str, Agent]] = {
-    agent.id: agent
-    for agent in (
-        Agent(id="miso", name="Miso", role=Role.ARCHITECT),
-        Agent(id="nori", name="Nori", role=Role.CODER),
-        Agent(id="koji", name="Koji", role=Role.REVIEWER),
-        Agent(id="toro", name="Toro", role=Role.TESTER),
-    )
-}
+class Place(Frozen):
+    """A feature's place in its project's queue of pipelines; `admitted` when it may run."""
+
+    feature_id: str
+    admitted: bool = False
 
 
 class Project(Frozen):
-    """What is being built. `created_at` is ISO 8601 in UTC with milliseconds."""
+    """What is being built. `created_at` is ISO 8601 in UTC with milliseconds.
+
+    `places` are the pipelines that are not over, in the order in which they were asked for;
+    `version` counts the changes of the row, which are made by compare and swap.
+    """
 
     id: str
     name: str = Field(min_length=1, max_length=120)
     created_at: str
+    places: tuple[Place, ...] = ()
+    version: int = 0
+
+
+class Why(StrEnum):
+    """Why a role has its turn."""
+
+    NEXT = "next"  # the role before it is done
+    RETRY = "retry"  # it failed, and is tried again
+    SENT_BACK = "sent_back"  # a later role asked for changes
+    BY_HAND = "by_hand"  # a person started it
+
+
+class Turn(Frozen):
+    """A role's turn in a pipeline: one run, whose id follows from the turn. `by` and `note` are the
+    person's who started it by hand; `request` is that request's hash, to know its repeat."""
+
+    role: Role
+    why: Why
+    by: str | None = None
+    note: str | None = Field(default=None, max_length=8_000)
+    request: str | None = None
+
+
+class Pipeline(Frozen):
+    """What is kept of a pipeline: what was decided. How each turn went is in its run.
+
+    `wanted` is a turn that a person asked for and that has not begun; `told` the number of the turn
+    after whose failure people were told.
+    """
+
+    number: int = Field(ge=1)
+    turns: tuple[Turn, ...] = ()
+    skipped: tuple[Role, ...] = ()
+    wanted: Turn | None = None
+    told: int = 0
+    request: str | None = None
 
 
 class Feature(Frozen):
-    """A part of a project that agents work on."""
+    """A part of a project that agents work on. A pipeline of it begins when those in `after` are done;
+    `version` counts the changes of the row, which are made by compare and swap."""
 
     id: str
     project_id: str
     name: str = Field(min_length=1, max_length=120)
     description: str = Field(default="", max_length=8_000)
     created_at: str
+    after: tuple[str, ...] = ()
+    pipeline: Pipeline | None = None
+    version: int = 0
 
 
 class StartKind(StrEnum):
@@ -116,7 +164,8 @@ class Run(Frozen):
     """One row of the runs table: what a run is, and its last known status (the log decides).
 
     `handle` is what the runtime needs to find the process or task again; `token_sha256` the
-    hash of the run token, None once it is revoked.
+    hash of the run token, None once it is revoked. `generation` counts the processes it was given: one
+    that was refused for want of capacity gets another. Times are ISO 8601.
     """
 
     id: str
@@ -132,3 +181,26 @@ class Run(Frozen):
     ended_at: str | None = None
     handle: str | None = None
     token_sha256: str | None = None
+    pipeline: int | None = None
+    turn: int | None = None
+    generation: int = 0
+    launched_at: str | None = None
+    launch_tries: int = 0
+    launch_after: str | None = None
+    """No sooner than this is it tried again."""
+    nudged_at: str | None = None
+    task_version: int = 0
+    """The highest version of its task that was acted upon (ECS counts them)."""
+    log_group: str | None = None
+    log_stream: str | None = None
+    stop_code: str | None = None
+    exit_code: int | None = None
+
+
+INWARD: Final = frozenset(
+    {
+        "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
+        "nudged_at", "task_version",
+    }
+)  # fmt: skip
+"""Fields of a run that people are not shown."""

@@ -19,7 +19,7 @@ from chat.access import Level, Principal
 from chat.adapters.sqlite_store import SqliteStore
 from chat.bootstrap import Chat, bootstrap
 from chat.events import EVENT, EventJson, SenderKind
-from chat.ports import Alive, Clock, Tasks
+from chat.ports import Alive, Clock, Started, Tasks
 from chat.requests import (
     AskQuestion,
     Confirm,
@@ -77,20 +77,35 @@ class ListedRuntime:
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     dead: set[str] = field(default_factory=set)
+    states: dict[str, Alive] = field(default_factory=dict)
+    """What it says of a handle, where that is more than dead or alive."""
+    lingering: set[str] = field(default_factory=set)
+    """Runs that have ended, and whose process has not."""
     broken: Exception | None = None
 
-    def start(self, run: Run, *, token: str, env: Any) -> str:
+    def start(self, run: Run, *, token: str, env: Any) -> Started:
         if self.broken is not None:
             raise self.broken
         assert env["OMAKASE_TOKEN"] == token
         self.started.append(run.id)
-        return f"listed:{run.id}"
+        return Started(f"listed:{run.id}")
 
-    def stop(self, handle: str, *, grace_s: float) -> None:
+    def stop(self, handle: str, *, grace_s: float, reason: str = "") -> None:
         self.stopped.append(handle)
 
     def describe(self, handles: Any) -> dict[str, Alive]:
-        return {handle: Alive(running=handle not in self.dead) for handle in handles}
+        return {
+            handle: self.states.get(handle, Alive(running=handle not in self.dead))
+            for handle in handles
+        }
+
+    def settle(self, runs: Any, *, overdue: Any) -> dict[str, Alive]:
+        self.stopped += [run.handle for run in runs if run.id in overdue and run.id in self.lingering]
+        return {
+            run.id: self.states.get(run.handle or "", Alive(running=False))
+            for run in runs
+            if run.id not in self.lingering
+        }
 
 
 @dataclass

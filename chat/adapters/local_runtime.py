@@ -14,10 +14,10 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from chat.ports import Alive
+from chat.ports import Alive, Started
 from chat.runs import Run
 
 _OURS = frozenset({"SECRET_KEY", "REDIS_URL", "BROKER_URL", "DATABASE"})
@@ -39,7 +39,7 @@ class LocalRuntime:
         self._folder = folder
         self._command = command
 
-    def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> str:
+    def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
         """Start the run's process; the same run again finds the one that was started. Raises OSError."""
         del token  # it is in `env`, where the agent's side looks for it
         folder = self._folder / run.id
@@ -69,11 +69,12 @@ class LocalRuntime:
                 temporary = note.with_suffix(".new")
                 temporary.write_text(json.dumps(written))
                 temporary.rename(note)
-        return f"local:{run.id}"
+        return Started(f"local:{run.id}")
 
-    def stop(self, handle: str, *, grace_s: float) -> None:
+    def stop(self, handle: str, *, grace_s: float, reason: str = "") -> None:
         """SIGTERM to the process, SIGKILL to its whole group when the grace is over, or at once to what
         a process that is gone has left behind."""
+        del reason  # a signal carries none
         pid = self._living(handle)
         if pid is None:
             self._kill(handle)
@@ -87,6 +88,11 @@ class LocalRuntime:
     def describe(self, handles: Sequence[str]) -> dict[str, Alive]:
         """Whether each process is there; its exit code is the wrapper's to tell."""
         return {handle: Alive(running=self._living(handle) is not None) for handle in handles}
+
+    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+        """Nothing is held for a process; the wrapper ends it with its run."""
+        del overdue
+        return {run.id: Alive(running=False) for run in runs}
 
     def _kill(self, handle: str) -> None:
         noted = self._noted(handle)

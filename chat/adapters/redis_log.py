@@ -251,6 +251,9 @@ class RedisLog:
 
     def append(self, run_id: str, drafts: Sequence[Draft]) -> list[Appended]:
         ops, keys = self._ops(run_id, drafts)
+        if any(draft.after_end for draft in drafts):
+            with _reachable():  # it may have been retired, and now gets an event that is not stored
+                self._redis.zadd(ACTIVE, {run_id: 0})
         reply = self._call(run_id, "append", ops, *(draft.head for draft in drafts), keys=keys)
         self._woken(run_id, reply[2])
         return self._appended(reply[1])

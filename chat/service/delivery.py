@@ -10,21 +10,20 @@ import structlog
 
 from chat.access import SYSTEM
 from chat.drafts import receipt
-from chat.errors import Invalid, NotFound, Unavailable
+from chat.errors import NotFound, Unavailable
 from chat.events import EventJson, Kind, ReceiptState, SenderKind
-from chat.ports import Alive, Brief, MailItem, Runtime
+from chat.ports import Brief, Hint, MailItem, Runtime
 from chat.runs import ENDED, OPEN, Phase, Run, RunStatus, StartKind
 from chat.service.carry_over import CarryOver
 from chat.service.context import Context
+from chat.service.launching import Launching
 from chat.service.lifecycle import STALE_FROM, Lifecycle
 from chat.service.mailbox import Mailbox
+from chat.service.watching import Watching
 
 BATCH = 500
 """Events written to the store at a time."""
-STOP_GRACE_MS = 10_000
-"""How long an agent has to end by itself after a stop order."""
 _ROWS_MAX = 10_000
-_UNSTARTED = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.UNRESPONSIVE})
 log = structlog.get_logger("delivery")
 
 
@@ -55,8 +54,8 @@ class Delivery:
         self._lifecycle = lifecycle
         self._mailbox = mailbox
         self._carry_over = carry_over
-        self._runtime = runtime
-        self._token_of = token_of
+        self._launching = Launching(context, lifecycle, carry_over, runtime, token_of)
+        self._watching = Watching(context, lifecycle, self._launching, runtime)
 
     def drain(self, run_id: str) -> int:
         """Store what the log holds beyond its stored cursor, forwarding as it goes; returns how many.
@@ -113,12 +112,14 @@ class Delivery:
         counts = asdict(Swept())
         run_ids = context.log.active()
         briefs = context.log.brief(run_ids)
+        over: list[Run] = []
         for run_id in run_ids:
             try:
-                for name, count in self._swept(run_id, briefs.get(run_id)).items():
+                for name, count in self._swept(run_id, briefs.get(run_id), over).items():
                     counts[name] += count
             except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
                 log.warning("sweep_failed", run_id=run_id, error=repr(error))
+        counts["retired"] = self._retired(over)
         known = set(run_ids)
         for status in OPEN:
             for run in context.store.runs(status=status, limit=_ROWS_MAX):
@@ -131,7 +132,18 @@ class Delivery:
                     log.warning("sweep_failed", run_id=run.id, error=repr(error))
         return Swept(**counts)
 
-    def _swept(self, run_id: str, brief: Brief | None) -> dict[str, int]:
+    def _retired(self, over: list[Run]) -> int:
+        """Let go of ended runs that hold nothing any more."""
+        try:
+            gone = self._watching.settle(over)
+            for run_id in gone:
+                self._context.log.retire(run_id)
+        except Exception as error:  # noqa: BLE001 - the next sweep does it
+            log.warning("settle_failed", error=repr(error))
+            return 0
+        return len(gone)
+
+    def _swept(self, run_id: str, brief: Brief | None, over: list[Run]) -> dict[str, int]:
         context = self._context
         now_ms = context.now_ms()
         if brief is None and context.store.run(run_id) is None:
@@ -150,13 +162,11 @@ class Delivery:
             context.tasks.enqueue("store", run_id)
             found["drained"] = 1
         elif brief.status in ENDED:
-            self._settle(run_id, brief.status)
-            context.log.retire(run_id)
-            found["retired"] = 1
+            over.append(self._settle(run_id, brief.status))
         else:
             self.forward(run_id)
         stale = now_ms - brief.heartbeat_ms > context.settings.heartbeat_stale_ms
-        if stale and brief.status in STALE_FROM:
+        if stale and brief.status in STALE_FROM and not self._may_still_be_starting(run_id, brief):
             detail = "Nothing was heard from the agent's side for a while. It may still be at work."
             phase = Phase(brief.phase) if brief.phase else None
             found["unresponsive"] = int(
@@ -164,7 +174,13 @@ class Delivery:
             )
         return found
 
-    def _settle(self, run_id: str, status: RunStatus) -> None:
+    def _may_still_be_starting(self, run_id: str, brief: Brief) -> bool:
+        """A task gets its machine and image first: the watcher knows when it has begun."""
+        if brief.status is not RunStatus.STARTING or self._context.settings.runtime != "ecs":
+            return False
+        return self._context.run(run_id).start is StartKind.LAUNCH
+
+    def _settle(self, run_id: str, status: RunStatus) -> Run:
         """The last look at an ended run: its row says so, and what it left has gone on if it can."""
         store = self._context.store
         run = store.run(run_id)
@@ -173,7 +189,9 @@ class Delivery:
         if run.status is not status:  # two drains at once may have written it in the wrong order
             last = store.events(run_id, limit=1, kinds=frozenset({Kind.STATUS})).records
             self._note_status(run, [orjson.loads(record.data) for record in last])
+            run = store.run(run_id) or run
         self._carry_over.out_of(run)
+        return run
 
     def _left_unlaunched(self, run: Run) -> int:
         """A run that Redis does not know, or whose launch was lost between two steps of its creation."""
@@ -181,85 +199,23 @@ class Delivery:
         if run.status is RunStatus.QUEUED:
             self._carry_over.into(run)
         status = self._context.log.snapshot(run.id).status
-        if run.start is StartKind.LAUNCH and run.handle is None and status in _UNSTARTED:
+        unstarted = run.start is StartKind.LAUNCH and run.handle is None and status not in ENDED
+        if unstarted and self._launching.is_due(run):
             self._context.tasks.enqueue("launch", run.id)
             return 1
         return 0
 
     def launch(self, run_id: str) -> str | None:
         """Start the run's agent, once; a failure ends the run as `failed` and says why."""
-        context = self._context
-        run = context.store.run(run_id)
-        if run is None:
-            raise NotFound("There is no run with that id.")
-        status = context.log.snapshot(run_id).status
-        if status in ENDED or (run.handle is not None and status is not RunStatus.QUEUED):
-            return run.handle
-        if status is RunStatus.QUEUED:
-            if context.log.brief([run_id])[run_id].stop_at_ms is not None:
-                self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
-                return None
-            self._carry_over.into(run)
-            self._lifecycle.move(run_id, RunStatus.STARTING)
-        token = self._token_of(run_id)
-        env = {
-            "OMAKASE_SERVER": context.settings.agent_url,
-            "OMAKASE_RUN_ID": run_id,
-            "OMAKASE_TOKEN": token,
-        }
-        try:
-            handle = self._runtime().start(run, token=token, env=env)
-        except (OSError, ValueError, LookupError, Invalid) as error:
-            log.exception("launch_failed", run_id=run_id)
-            self._lifecycle.end(
-                run_id, RunStatus.FAILED, f"The agent could not be started: {error}"
-            )
-            return None
-        context.store.update_run(run_id, handle=handle)
-        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
-            self._runtime().stop(handle, grace_s=STOP_GRACE_MS / 1000)
-        return handle
+        return self._launching.launch(run_id)
 
     def watch(self) -> int:
         """Hold what the runtime knows against what the logs say; returns how many runs were ended."""
-        context = self._context
-        run_ids = context.log.active()
-        briefs = context.log.brief(run_ids)
-        live = {}
-        for run_id in run_ids:
-            brief = briefs.get(run_id)
-            run = context.store.run(run_id)
-            if run is not None and brief is not None and brief.status not in ENDED:
-                live[run_id] = (run, brief)
-        handles = [run.handle for run, _ in live.values() if run.handle]
-        states = self._runtime().describe(handles) if handles else {}
-        ended = 0
-        for run, brief in live.values():
-            try:
-                ended += self._watched(run, brief, states.get(run.handle or ""))
-            except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
-                log.warning("watch_failed", run_id=run.id, error=repr(error))
-        return ended
+        return self._watching.watch()
 
-    def _watched(self, run: Run, brief: Brief, state: Alive | None) -> bool:
-        stopping = brief.stop_at_ms is not None
-        late = stopping and self._context.now_ms() - (brief.stop_at_ms or 0) > STOP_GRACE_MS
-        if state is not None and not state.running:
-            if run.handle is not None:
-                self._runtime().stop(run.handle, grace_s=0)  # what it may have left behind
-            if stopping:
-                return self._lifecycle.end(run.id, RunStatus.STOPPED, "Stopped.")
-            code = "" if state.exit_code is None else f" (exit code {state.exit_code})"
-            detail = state.reason or f"The agent's process is gone{code} and said no goodbye."
-            return self._lifecycle.end(run.id, RunStatus.FAILED, detail)
-        if late and run.handle is not None:
-            self._runtime().stop(run.handle, grace_s=STOP_GRACE_MS / 1000)
-        quiet = self._context.now_ms() - brief.heartbeat_ms
-        if late and run.handle is None and quiet > self._context.settings.heartbeat_stale_ms:
-            return self._lifecycle.end(
-                run.id, RunStatus.STOPPED, "Stopped; its agent has gone quiet."
-            )
-        return False
+    def look_at(self, hints: Sequence[Hint]) -> int:
+        """The same for the runs that the runtime says have changed."""
+        return self._watching.look_at(hints)
 
 
 def _waits(item: MailItem, stored: int) -> bool:

@@ -17,10 +17,19 @@ from chat.errors import (
     NotFound,
     RunEnded,
 )
-from chat.events import AnswerBody, ErrorBody, Outcome, ReceiptState, StatusBody
+from chat.events import (
+    AnswerBody,
+    ErrorBody,
+    EventJson,
+    NoticeBody,
+    Outcome,
+    ReceiptState,
+    StatusBody,
+)
 from chat.ports import Draft, OpenText, Snapshot
 from chat.requests import CreateRun, FinishRequest, Heartbeat
-from chat.runs import AGENTS, Phase, Run, RunStatus, StartKind, sources_of
+from chat.roles import AGENTS
+from chat.runs import INWARD, Phase, Run, RunStatus, StartKind, sources_of
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import keyed_id
 from chat.service.context import Context
@@ -154,7 +163,7 @@ class Lifecycle:
         cards = []
         for run in rows:
             brief = briefs.get(run.id)
-            card = run.model_dump(mode="json", exclude={"handle", "token_sha256", "command"})
+            card = run.model_dump(mode="json", exclude=set(INWARD))
             card |= {
                 "phase": None, "step": None, "last_line": None, "needs_you": 0, "head": 0,
             }  # fmt: skip
@@ -235,6 +244,28 @@ class Lifecycle:
             return False
         self._context.runs_changed(self._context.run(run_id).project_id)
         return True
+
+    def say_status(self, run_id: str, status: RunStatus, detail: str, *, once: str) -> bool:
+        """Say something about the status the run has, without moving it; `once` names what is said. False
+        when it was said before, or the run has another status by now."""
+        body = StatusBody(status=status, previous=status, detail=detail[:2_000])
+        one = draft(
+            run_id, SYSTEM.sender(), body, now=self._context.now(), status=status,
+            sources=frozenset({status}), idempotency_key=f"said:{once}",
+        )  # fmt: skip
+        try:
+            done = self._context.log.append(run_id, [one])[0]
+        except (RunEnded, IllegalMove):
+            return False
+        return not done.repeated
+
+    def notice(self, run_id: str, body: NoticeBody, *, once: str) -> EventJson:
+        """Say what was done for a run, whether or not it has ended; the same `once` finds the first notice."""
+        one = draft(
+            run_id, SYSTEM.sender(), body, now=self._context.now(), after_end=True,
+            idempotency_key=f"notice:{once}",
+        )  # fmt: skip
+        return self._context.event(run_id, self._context.log.append(run_id, [one])[0].record)
 
     def status_draft(
         self,

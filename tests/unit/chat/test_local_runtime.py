@@ -45,7 +45,7 @@ class Place:
         return self.argv, self.folder
 
     def start(self) -> str:
-        return self.runtime.start(self.run, token="t", env={"OMAKASE_TOKEN": "t"})
+        return self.runtime.start(self.run, token="t", env={"OMAKASE_TOKEN": "t"}).handle
 
     @property
     def note(self) -> Path:
@@ -74,7 +74,7 @@ def test_two_launches_at_once_start_one_process(place: Place) -> None:
             pool.submit(runtime.start, place.run, token="t", env={})
             for runtime in (place.runtime, other) * 4
         ]
-        assert {start.result() for start in starts} == {f"local:{place.run.id}"}
+        assert {start.result().handle for start in starts} == {f"local:{place.run.id}"}
     assert place.starts == 1
     assert place.running()
 

@@ -1,0 +1,129 @@
+"""Starting an agent: once, again with back-off while there is no room for it, and in words on its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from chat.drafts import iso
+from chat.errors import Invalid, NotFound, NotStarted, Unavailable
+from chat.ports import Runtime, Started
+from chat.runs import ENDED, Run, RunStatus
+from chat.service.carry_over import CarryOver
+from chat.service.context import Context
+from chat.service.lifecycle import Lifecycle
+
+STOP_GRACE_MS = 10_000
+"""How long an agent has to end by itself after a stop order."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 120
+TRIES_MAX = 24
+"""About three quarters of an hour; then the run fails, with the last reason."""
+log = structlog.get_logger("launching")
+
+
+class Launching:
+    """Every step may run twice, or at the same time in two workers, and leaves one agent behind."""
+
+    def __init__(
+        self,
+        context: Context,
+        lifecycle: Lifecycle,
+        carry_over: CarryOver,
+        runtime: Callable[[], Runtime],
+        token_of: Callable[[str], str],
+    ) -> None:
+        self._context = context
+        self._lifecycle = lifecycle
+        self._carry_over = carry_over
+        self._runtime = runtime
+        self._token_of = token_of
+
+    def launch(self, run_id: str) -> str | None:
+        """Start the run's agent, once; a failure that stays ends the run as `failed` and says why, one that
+        passes is told on the card and tried again (`is_due`)."""
+        context = self._context
+        run = context.store.run(run_id)
+        if run is None:
+            raise NotFound("There is no run with that id.")
+        brief = context.log.snapshot(run_id)
+        if brief.status in ENDED or (
+            run.handle is not None and brief.status is not RunStatus.QUEUED
+        ):
+            return run.handle
+        if not self.is_due(run):
+            return None
+        stopping = context.log.brief([run_id])[run_id].stop_at_ms is not None
+        if brief.status is RunStatus.QUEUED:
+            if stopping:
+                self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+                return None
+            self._carry_over.into(run)
+            self._lifecycle.move(run_id, RunStatus.STARTING)
+        elif stopping and run.launch_tries and brief.status is RunStatus.STARTING:
+            # between two tries; should one of them have begun something, the end finds it
+            self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+            return None
+        started = self._started(run)
+        if started is None:
+            return None
+        context.store.update_run(
+            run_id,
+            handle=started.handle,
+            launched_at=iso(context.now()),
+            log_group=started.log_group,
+            log_stream=started.log_stream,
+            launch_after=None,
+        )
+        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
+            self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
+        return started.handle
+
+    def is_due(self, run: Run) -> bool:
+        """Whether a run that could not be started may be tried again."""
+        return run.launch_after is None or run.launch_after <= iso(self._context.now())
+
+    def postpone(self, run: Run, why: str, *, anew: bool) -> None:
+        """Try again later; `anew` as another generation, since this one never came to be. After TRIES_MAX
+        tries the run has failed."""
+        tries = run.launch_tries + 1
+        if tries >= TRIES_MAX:
+            detail = f"The agent could not be started in {tries} tries. {why}"
+            self._lifecycle.end(run.id, RunStatus.FAILED, detail)
+            return
+        # words once for each reason: the card tells what is waited for, not how often
+        self._lifecycle.say_status(
+            run.id, RunStatus.STARTING, f"{why} It is tried again.", once=f"waits:{why}"
+        )
+        changes = {"handle": None, "generation": run.generation + 1} if anew else {}
+        self._context.store.update_run(
+            run.id,
+            launch_tries=tries,
+            launch_after=iso(self._later(run.id, tries)),
+            **changes,
+        )
+
+    def _later(self, run_id: str, tries: int) -> datetime:
+        """Twice as long each time; and not at the same moment as all the others."""
+        pause_s = min(FIRST_PAUSE_S * 2 ** (tries - 1), LONGEST_PAUSE_S)
+        spread = sum(run_id.encode()) % 100 / 200
+        return self._context.now() + timedelta(seconds=pause_s * (1 + spread))
+
+    def _started(self, run: Run) -> Started | None:
+        token = self._token_of(run.id)
+        env = {
+            "OMAKASE_SERVER": self._context.settings.agent_url,
+            "OMAKASE_RUN_ID": run.id,
+            "OMAKASE_TOKEN": token,
+        }
+        try:
+            return self._runtime().start(run, token=token, env=env)
+        except Unavailable as error:
+            log.warning("launch_postponed", run_id=run.id, error=error.detail)
+            self.postpone(run, error.detail, anew=isinstance(error, NotStarted))
+        except (OSError, ValueError, LookupError, Invalid) as error:
+            log.exception("launch_failed", run_id=run.id)
+            said = error.detail if isinstance(error, Invalid) else str(error)
+            self._lifecycle.end(run.id, RunStatus.FAILED, f"The agent could not be started: {said}")
+        return None

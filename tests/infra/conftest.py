@@ -11,6 +11,9 @@ import pytest
 from moto import mock_aws
 
 from tests.deploying import REGION, deploy, read
+from tests.serving import own_server, web_redis
+
+__all__ = ["own_server", "web_redis"]
 
 
 @pytest.fixture(scope="session")

@@ -312,6 +312,19 @@ def test_the_commands_are_the_procfiles_own(template: dict[str, Any], name: str)
     ]  # fmt: skip
 
 
+def test_exec_may_read_the_files_of_the_containers_user(template: dict[str, Any]):
+    """It comes in as root, and root without DAC_OVERRIDE cannot read a run's 0600 files."""
+    dropped = {
+        name: one["LinuxParameters"]["Capabilities"]["Drop"]
+        for name, one in containers(template).items()
+    }
+
+    for name, capabilities in dropped.items():
+        assert (capabilities == ["ALL"]) is (name in {"worker", "beat"})
+        assert "NET_RAW" in capabilities or capabilities == ["ALL"]
+        assert "DAC_OVERRIDE" not in capabilities
+
+
 def test_there_are_never_two_beats(template: dict[str, Any]):
     service = template["Resources"]["BeatService"]["Properties"]
 

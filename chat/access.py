@@ -26,6 +26,7 @@ class Permission(StrEnum):
     WRITE = "write"  # a message, an edit, a cancel, typing, read marks
     ANSWER = "answer"  # a question
     ORDER = "order"  # pause, resume, interrupt, stop, check in
+    PIPELINE = "pipeline"  # start a pipeline, skip a role, start one again, say what comes after what
     CREATE = "create"  # a project, a feature, a run
     REPORT = "report"  # the agent's side: events, questions, heartbeat, mailbox, finish
 
@@ -51,8 +52,8 @@ P = Permission
 _BY_LEVEL: Final[dict[Level, frozenset[Permission]]] = {
     Level.VIEWER: frozenset({P.READ}),
     Level.COMMENTER: frozenset({P.READ, P.WRITE}),
-    Level.OPERATOR: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER}),
-    Level.OWNER: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.CREATE}),
+    Level.OPERATOR: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.PIPELINE}),
+    Level.OWNER: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.PIPELINE, P.CREATE}),
 }
 
 

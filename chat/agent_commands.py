@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 from chat.ports import Store
+from chat.roles import ROLES
 from chat.runs import Run
 from chat.settings import Settings
 
@@ -16,8 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def local_command(settings: Settings, store: Store) -> Callable[[Run], tuple[list[str], Path]]:
     """A function that gives a run's argv and working folder on this machine."""
-    table = tomllib.loads((Path(__file__).with_name("agents.toml")).read_text())
-    template: list[str] = table[settings.agent]["command"]
 
     def command(run: Run) -> tuple[list[str], Path]:
         feature = store.feature(run.feature_id)
@@ -28,6 +26,7 @@ def local_command(settings: Settings, store: Store) -> Callable[[Run], tuple[lis
             "feature": feature.name if feature else run.feature_id,
             "repo": str(settings.state_dir / "repos" / run.feature_id),
         }
+        template = ROLES.command(run.role, settings.agent)
         return [part.format(**words) for part in template], ROOT
 
     return command

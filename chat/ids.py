@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import secrets
 import time
@@ -18,6 +20,14 @@ def new_id(prefix: str) -> str:
     return (
         prefix + "_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
     )
+
+
+def hashed_id(prefix: str, *parts: str) -> str:
+    """The identifier that the same parts always give."""
+    hashed = hashlib.sha256("\n".join(parts).encode()).digest()
+    # Crockford's alphabet has no i, l, o, u; base32's has no 0, 1, 8, 9
+    text = base64.b32encode(hashed).decode().lower()[:26]
+    return f"{prefix}_{text.translate(str.maketrans('ilou', '0189'))}"
 
 
 def is_id(text: str, prefix: str) -> bool:

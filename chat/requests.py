@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from chat.events import Anchor, Mode, Option, Text
-from chat.runs import Frozen, RunStatus, StartKind
+from chat.runs import Frozen, Role, RunStatus, StartKind, Verdict
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 """An idempotency key: printable ASCII without spaces."""
@@ -19,9 +19,35 @@ class CreateProject(Frozen):
     name: str = Field(min_length=1, max_length=120)
 
 
+After = Annotated[list[ItemId], Field(max_length=50)]
+"""The features of the same project whose pipelines must be done before one begins."""
+
+
 class CreateFeature(Frozen):
     name: str = Field(min_length=1, max_length=120)
     description: str = Field(default="", max_length=8_000)
+    after: After = Field(default_factory=list)
+
+
+class ComesAfter(Frozen):
+    after: After
+
+
+class StartPipeline(Frozen):
+    """From the first role to the last, but for those in `skip`."""
+
+    skip: list[Role] = Field(default_factory=list, max_length=20)
+
+
+class SkipRole(Frozen):
+    role: Role
+
+
+class RestartRole(Frozen):
+    """Start a role (again); `note` is said to it, for example what is to be done otherwise."""
+
+    role: Role
+    note: str | None = Field(default=None, min_length=1, max_length=8_000)
 
 
 class CreateRun(Frozen):
@@ -112,10 +138,12 @@ class Delta(Frozen):
 
 
 class FinishRequest(Frozen):
-    """The agent wants to end; `last_seq` is the highest `seq` it knows."""
+    """The agent wants to end; `last_seq` is the highest `seq` it knows. `verdict` is for a role that
+    judges the work of another: in a pipeline `changes_requested` sends it back."""
 
     holder: Handle
     last_seq: int = Field(ge=0)
     outcome: Literal[RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.STOPPED]
     summary: str | None = Field(default=None, max_length=2_000)
     exit_code: int | None = None
+    verdict: Verdict | None = None

@@ -235,6 +235,31 @@ class DynamoStore:
         """Create the project's row, or replace it."""
         self._put(PROJECTS, item_of(project, "project_id"))
 
+    def swap_project(self, project: Project) -> bool:
+        """Replace the row if its version is the one before; see the port."""
+        return self._swap(PROJECTS, "project_id", project)
+
+    def _swap(self, table: str, key: str, row: Project | Feature) -> bool:
+        before = row.version - 1
+        condition = "version = :before"
+        if before == 0:  # a row of before there were versions has none
+            condition = f"attribute_exists({key}) AND (attribute_not_exists(version) OR {condition})"
+        return self._put_if(table, item_of(row, key), condition, {":before": {"N": str(before)}})
+
+    def _put_if(self, table: str, item: Item, condition: str, values: Item | None = None) -> bool:
+        given = {} if values is None else {"ExpressionAttributeValues": values}
+        try:
+            with reaching():
+                self._client.put_item(
+                    TableName=self._prefix + table, Item=item, ConditionExpression=condition,
+                    **given,  # type: ignore[arg-type]  # values may not be given empty
+                )  # fmt: skip
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
     def project(self, project_id: str) -> Project | None:
         """One project (consistent read)."""
         item = self._get(PROJECTS, "project_id", project_id)
@@ -252,6 +277,10 @@ class DynamoStore:
     def put_feature(self, feature: Feature) -> None:
         """Create the feature's row, or replace it."""
         self._put(FEATURES, item_of(feature, "feature_id"))
+
+    def swap_feature(self, feature: Feature) -> bool:
+        """Replace the row if its version is the one before; see the port."""
+        return self._swap(FEATURES, "feature_id", feature)
 
     def feature(self, feature_id: str) -> Feature | None:
         """One feature (consistent read)."""
@@ -272,6 +301,15 @@ class DynamoStore:
     def put_run(self, run: Run) -> None:
         """Create the run's row, or replace it whole."""
         self._put(RUNS, item_of(run, "run_id"))
+
+    def add_run(self, run: Run) -> Run:
+        """Create the run's row unless there is one; returns the row that stands (consistent read)."""
+        if self._put_if(RUNS, item_of(run, "run_id"), "attribute_not_exists(run_id)"):
+            return run
+        found = self.run(run.id)
+        if found is None:
+            raise NotFound("There is no run with that id.")
+        return found
 
     def update_run(self, run_id: str, **changes: Any) -> None:
         """Set named fields of the run's row. Raises NotFound when there is no such run."""

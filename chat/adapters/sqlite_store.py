@@ -261,6 +261,19 @@ class SqliteStore:
         """Create the project's row, or replace it."""
         self._put(_PUT_PROJECT, project.id, project.created_at, _row(project))
 
+    def swap_project(self, project: Project) -> bool:
+        """Replace the row if its version is the one before; see the port."""
+        return self._swap("projects", project)
+
+    def _swap(self, table: str, row: Project | Feature) -> bool:
+        with self._writing() as connection:
+            cursor = connection.execute(
+                f"""UPDATE {table} SET row = ?
+                    WHERE id = ? AND coalesce(json_extract(row, '$.version'), 0) = ?""",  # noqa: S608 - a table of ours
+                (_row(row), row.id, row.version - 1),
+            )
+            return cursor.rowcount == 1
+
     def project(self, project_id: str) -> Project | None:
         """One project."""
         rows = self._rows("SELECT row FROM projects WHERE id = ?", project_id)
@@ -274,6 +287,10 @@ class SqliteStore:
     def put_feature(self, feature: Feature) -> None:
         """Create the feature's row, or replace it."""
         self._put(_PUT_FEATURE, feature.id, feature.project_id, feature.created_at, _row(feature))
+
+    def swap_feature(self, feature: Feature) -> bool:
+        """Replace the row if its version is the one before; see the port."""
+        return self._swap("features", feature)
 
     def feature(self, feature_id: str) -> Feature | None:
         """One feature."""
@@ -290,6 +307,13 @@ class SqliteStore:
     def put_run(self, run: Run) -> None:
         """Create the run's row, or replace it whole."""
         self._put(_PUT_RUN, *_run_columns(run))
+
+    def add_run(self, run: Run) -> Run:
+        """Create the run's row unless there is one; returns the row that stands."""
+        with self._writing() as connection:
+            connection.execute(_PUT_RUN.replace("OR REPLACE", "OR IGNORE"), _run_columns(run))
+            found = connection.execute("SELECT row FROM runs WHERE id = ?", (run.id,)).fetchone()
+        return Run.model_validate_json(found[0])
 
     def update_run(self, run_id: str, **changes: Any) -> None:
         """Set named fields of the run's row. Raises NotFound when there is no such run."""

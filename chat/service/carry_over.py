@@ -1,4 +1,7 @@
-"""What a run's agent never read moves to the next run of that agent on the feature, once."""
+"""What a run's agent never read moves to the next run of that agent on the feature, once.
+
+In a pipeline words belong to the work: they move to the pipeline's next run, whoever's it is.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ import orjson
 from chat.access import SYSTEM
 from chat.drafts import draft, head_of, iso
 from chat.errors import ChatError, RunEnded
-from chat.events import EventJson, Kind, MessageBody, Outcome, ReceiptBody, ReceiptState
+from chat.events import (
+    EventJson,
+    Kind,
+    MessageBody,
+    Outcome,
+    ReceiptBody,
+    ReceiptState,
+    SenderKind,
+)
 from chat.ids import new_id
 from chat.ports import Draft
 from chat.runs import ENDED, Run
@@ -30,20 +41,21 @@ class CarryOver:
         self._messages = messages
 
     def into(self, run: Run) -> int:
-        """Bring a run what the ended runs of its agent on this feature left; returns how many."""
+        """Bring a run what the ended runs of its agent (in a pipeline: of any) on this feature left;
+        returns how many."""
         return sum(self._move(old, run) for old in reversed(self._others(run)) if self._ended(old))
 
     def out_of(self, run: Run) -> int:
-        """Give what an ended run left to the newest run of its agent that is open, if there is one."""
+        """Give what an ended run left to the newest run that is open, of its agent or in a pipeline."""
         for target in self._others(run):
             if not self._ended(target):
                 return self._move(run, target)
         return 0
 
     def _others(self, run: Run) -> list[Run]:
-        """The other runs of the agent on the feature, newest first."""
+        """The other runs on the feature that words move between, newest first."""
         rows = self._context.store.runs(feature_id=run.feature_id)
-        return [one for one in rows if one.agent_id == run.agent_id and one.id != run.id]
+        return [one for one in rows if one.id != run.id and _follow_one_another(one, run)]
 
     def _ended(self, run: Run) -> bool:
         return self._context.log.snapshot(run.id).status in ENDED
@@ -147,4 +159,12 @@ class CarryOver:
         for item_id in ids:
             item = self._context.log.item(run_id, item_id)
             if item and item.kind is Kind.MESSAGE and item.state == ReceiptState.UNDELIVERED:
-                yield self._messages.present(run_id, item)
+                event = self._messages.present(run_id, item)
+                # a hand-over was for that run alone: the next one has its own
+                if event["sender"]["kind"] != SenderKind.SYSTEM:
+                    yield event
+
+
+def _follow_one_another(one: Run, other: Run) -> bool:
+    in_a_pipeline = one.turn is not None and other.turn is not None
+    return in_a_pipeline or one.agent_id == other.agent_id

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from chat.access import Permission, Principal, demand
 from chat.drafts import iso
 from chat.errors import IdempotencyMismatch, NotFound
-from chat.ids import new_id
+from chat.ids import hashed_id, new_id
 from chat.requests import CreateFeature, CreateProject
 from chat.runs import Feature, Project
 from chat.service.context import Context
@@ -18,10 +15,7 @@ def keyed_id(prefix: str, principal: Principal, key: str | None) -> str:
     """An id that the same principal's same Idempotency-Key gives again; a fresh one without a key."""
     if key is None:
         return new_id(prefix)
-    hashed = hashlib.sha256(f"{principal.id}\n{prefix}\n{key}".encode()).digest()
-    # Crockford's alphabet has no i, l, o, u; base32's has no 0, 1, 8, 9
-    text = base64.b32encode(hashed).decode().lower()[:26]
-    return f"{prefix}_{text.translate(str.maketrans('ilou', '0189'))}"
+    return hashed_id(prefix, principal.id, prefix, key)
 
 
 class Catalog:

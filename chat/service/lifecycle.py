@@ -29,7 +29,7 @@ from chat.events import (
 from chat.ports import Draft, OpenText, Snapshot
 from chat.requests import CreateRun, FinishRequest, Heartbeat
 from chat.roles import AGENTS
-from chat.runs import INWARD, Phase, Run, RunStatus, StartKind, sources_of
+from chat.runs import INWARD, Phase, Run, RunStatus, StartKind, Verdict, sources_of
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import keyed_id
 from chat.service.context import Context
@@ -118,7 +118,19 @@ class Lifecycle:
             context.tasks.enqueue("launch", run_id)
         return Created(run, self._tokens.of(run_id) if attached else None, before is not None)
 
-    def open_log(self, run: Run, principal: Principal = SYSTEM) -> None:
+    def begin(self, run: Run, opening: Draft) -> None:
+        """Open the log of a run whose row is there, with `opening` as the first in its mailbox, bring it
+        what people wrote and nobody has read, and have it started. May be done again."""
+        self.open_log(run, opening=[opening])
+        if self._context.log.item(run.id, opening.id) is None:  # somebody looked before there was a log
+            self._context.log.append(run.id, [opening])
+        self._carry_over.into(run)
+        self._context.runs_changed(run.project_id)
+        self._context.tasks.enqueue("launch", run.id)
+
+    def open_log(
+        self, run: Run, principal: Principal = SYSTEM, *, opening: Sequence[Draft] = ()
+    ) -> None:
         """Make the run's log; harmless when it is there, or when only the store has it."""
         if self._context.store.last_seq(run.id):
             self._context.log.snapshot(run.id)  # one that Redis has lost is rebuilt, not begun anew
@@ -128,7 +140,7 @@ class Lifecycle:
         self._context.log.create(
             run.id,
             token_sha256=run.token_sha256 or "",
-            drafts=[first],
+            drafts=[first, *opening],
             now_ms=self._context.now_ms(),
         )
 
@@ -212,7 +224,7 @@ class Lifecycle:
             detail = f"{detail or 'The command ended'} (exit code {request.exit_code})"
         return self._end(
             run_id, outcome, detail, principal, holder=request.holder,
-            barrier=outcome is RunStatus.COMPLETED,
+            barrier=outcome is RunStatus.COMPLETED, verdict=request.verdict,
         )  # fmt: skip
 
     def end(self, run_id: str, outcome: RunStatus, detail: str) -> bool:
@@ -275,10 +287,12 @@ class Lifecycle:
         *,
         detail: str | None = None,
         phase: Phase | None = None,
+        verdict: Verdict | None = None,
         **effects: Any,
     ) -> Draft:
         """A move of status, with the statuses it may come from."""
-        body = StatusBody(status=target, phase=phase, detail=detail[:2_000] if detail else None)
+        said = detail[:2_000] if detail else None
+        body = StatusBody(status=target, phase=phase, detail=said, verdict=verdict)
         return draft(
             run_id,
             principal.sender(),
@@ -325,13 +339,17 @@ class Lifecycle:
         *,
         holder: str,
         barrier: bool,
+        verdict: Verdict | None = None,
     ) -> dict[str, Any]:
         context, now = self._context, self._context.now()
         drafts = []
         if outcome is RunStatus.FAILED:
             body = ErrorBody(summary=(detail or "The agent ended with an error.")[:2_000])
             drafts.append(draft(run_id, principal.sender(), body, now=now))
-        drafts.append(self.status_draft(run_id, principal, outcome, detail=detail))
+        verdict = verdict if outcome is RunStatus.COMPLETED else None
+        drafts.append(
+            self.status_draft(run_id, principal, outcome, detail=detail, verdict=verdict)
+        )
         cancelled = draft(
             run_id, SYSTEM.sender(), AnswerBody(question_id="@qid", outcome=Outcome.CANCELLED),
             now=now, event_id="@id",

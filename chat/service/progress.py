@@ -1,0 +1,149 @@
+"""Where pipelines stand: read from the features, their runs and the project's queue; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from chat.errors import NotFound
+from chat.events import Kind
+from chat.ids import hashed_id
+from chat.pipeline import (
+    Facts,
+    Over,
+    Result,
+    State,
+    admitted,
+    attempt_of,
+    decide,
+    next_step,
+)
+from chat.roles import Roles
+from chat.runs import ENDED, Feature, Pipeline, Project, Run, RunStatus, Verdict
+from chat.service.context import Context
+
+_ASKING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn went, and what its agent (or whoever ended it) said at the end."""
+
+    result: Result
+    detail: str | None = None
+    status: RunStatus | None = None
+
+
+class Progress:
+    """Everything here is a consistent read by id: no index, which may be behind, decides anything."""
+
+    def __init__(self, context: Context, roles: Roles) -> None:
+        self._context = context
+        self._roles = roles
+
+    @staticmethod
+    def run_id(feature_id: str, pipeline: Pipeline, index: int) -> str:
+        """The run of a turn: the same for everybody who asks."""
+        turn = pipeline.turns[index]
+        attempt = attempt_of(pipeline, index)
+        return hashed_id("run", "turn", feature_id, str(pipeline.number), turn.role, str(attempt))
+
+    def outcome(self, feature: Feature, pipeline: Pipeline, index: int) -> Outcome:
+        """How the turn at `index` stands."""
+        run = self._context.store.run(self.run_id(feature.id, pipeline, index))
+        if run is None or (run.status is RunStatus.QUEUED and run.handle is None):
+            return Outcome(Result.NOT_BEGUN, status=run.status if run else None)
+        if run.status not in ENDED:
+            return Outcome(self._at_work(run), status=run.status)
+        verdict, detail, _ = self._last_status(run.id)
+        if run.status is RunStatus.FAILED:
+            return Outcome(Result.FAILED, detail, run.status)
+        if run.status is RunStatus.STOPPED:
+            return Outcome(Result.STOPPED, detail, run.status)
+        sent_back = verdict is Verdict.CHANGES_REQUESTED
+        return Outcome(Result.SENT_BACK if sent_back else Result.PASSED, detail, run.status)
+
+    def _at_work(self, run: Run) -> Result:
+        if run.status in _ASKING:
+            return Result.ASKING  # as long as it takes
+        _, _, since = self._last_status(run.id)
+        limit = timedelta(minutes=self._roles.role[run.role].timeout_min)
+        if since is not None and self._context.now() - since > limit:
+            return Result.LATE
+        return Result.OPEN
+
+    def _last_status(self, run_id: str) -> tuple[Verdict | None, str | None, datetime | None]:
+        page = self._context.store.events(run_id, limit=1, kinds=frozenset({Kind.STATUS}))
+        if not page.records:
+            return None, None, None
+        event = orjson.loads(page.records[-1].data)
+        verdict, body = event["body"].get("verdict"), event["body"]
+        at = datetime.fromisoformat(event["at"]).astimezone(UTC)
+        return Verdict(verdict) if verdict else None, body.get("detail"), at
+
+    def result(self, feature: Feature) -> Result | None:
+        """How the last turn of a feature's pipeline stands."""
+        pipeline = feature.pipeline
+        if pipeline is None or not pipeline.turns:
+            return None
+        return self.outcome(feature, pipeline, len(pipeline.turns) - 1).result
+
+    def is_done(self, feature: Feature) -> bool:
+        """Whether every role of the feature's pipeline is done."""
+        if feature.pipeline is None:
+            return False
+        follows = decide(self._roles, feature.pipeline, self.result(feature))
+        return isinstance(follows, Over) and follows.state is State.DONE
+
+    def waits_for(self, feature: Feature) -> tuple[str, ...]:
+        """The features before it that are not done."""
+        before = ((one, self._context.store.feature(one)) for one in feature.after)
+        return tuple(one for one, found in before if found is None or not self.is_done(found))
+
+    def waiting(self, project: Project) -> set[str]:
+        """The features of the project's queue that are not let in and wait for others."""
+        found = set()
+        for place in project.places:
+            feature = None if place.admitted else self._context.store.feature(place.feature_id)
+            if feature is not None and self.waits_for(feature):
+                found.add(feature.id)
+        return found
+
+    def project(self, feature: Feature) -> Project:
+        """The feature's project. Raises NotFound."""
+        project = self._context.store.project(feature.project_id)
+        if project is None:
+            raise NotFound("There is no project with that id.")
+        return project
+
+    def facts(self, feature: Feature) -> Facts:
+        """What `next_step` looks at."""
+        project = self.project(feature)
+        place = next((one for one in project.places if one.feature_id == feature.id), None)
+        if feature.pipeline is None:
+            return Facts(None, listed=place is not None)
+        facts = Facts(
+            feature.pipeline,
+            self.result(feature),
+            listed=place is not None,
+            admitted=place is not None and place.admitted,
+        )
+        if place is None or place.admitted:
+            return facts
+        after = admitted(project.places, self.waiting(project), self._roles.pipeline.at_a_time)
+        may_enter = any(one.feature_id == feature.id and one.admitted for one in after)
+        return Facts(
+            facts.pipeline, facts.result, listed=True, may_enter=may_enter,
+            waits_for=self.waits_for(feature),
+        )  # fmt: skip
+
+    def states(self, features: Sequence[Feature]) -> dict[str, tuple[State, str]]:
+        """Where each feature is, and why, in words for people."""
+        found = {}
+        for feature in features:
+            action = next_step(self._roles, self.facts(feature))
+            found[feature.id] = (action.state, action.why)
+        return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
 
 from chat.adapters.dynamodb_client import dynamodb_client
 from chat.adapters.dynamodb_store import DynamoStore
+from chat.adapters.ecs_setup import EcsParts
 from chat.adapters.local_runtime import LocalRuntime
 from chat.adapters.redis_log import RedisLog, connect
 from chat.adapters.sqlite_store import SqliteStore
@@ -15,7 +17,7 @@ from chat.adapters.system_clock import SystemClock
 from chat.agent_commands import local_command
 from chat.drafts import millis
 from chat.errors import Invalid
-from chat.ports import Clock, Log, Restored, Runtime, Store, Tasks
+from chat.ports import Clock, Hints, Log, Nudge, Restored, Runtime, Store, Tasks
 from chat.service.agents import Agents
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import Catalog
@@ -51,6 +53,8 @@ class Chat:
     agents: Agents
     live: Live
     delivery: Delivery
+    hints: Callable[[], Hints | None]
+    """What the runtime says by itself, where it does."""
 
 
 def open_store(settings: Settings) -> Store:
@@ -72,6 +76,7 @@ def bootstrap(
     clock: Clock | None = None,
     runtime: Runtime | None = None,
     store: Store | None = None,
+    nudge: Nudge | None = None,
 ) -> Chat:
     """Connect the adapters that the settings name. Connections are opened when first used."""
     clock = clock or SystemClock()
@@ -95,13 +100,18 @@ def bootstrap(
     carry_over = CarryOver(context, messages)
     lifecycle = Lifecycle(context, mailbox, carry_over, tokens)
     ours = runtime
+    tasks_on_ecs = EcsParts(settings)
+    on_ecs = settings.runtime == "ecs" and runtime is None
 
     def where_agents_run() -> Runtime:
         if ours is not None:
             return ours
-        if settings.runtime != "local":
-            raise Invalid("RUNTIME takes local; ecs is not built yet.")
+        if on_ecs:
+            return tasks_on_ecs.runtime()
         return LocalRuntime(settings.state_dir / "runs", local_command(settings, store))
+
+    def how_to_nudge() -> Nudge | None:
+        return tasks_on_ecs.nudge() if on_ecs and nudge is None else nudge
 
     return Chat(
         settings=settings,
@@ -118,5 +128,8 @@ def bootstrap(
         mailbox=mailbox,
         agents=Agents(context, lifecycle),
         live=Live(context),
-        delivery=Delivery(context, lifecycle, mailbox, carry_over, where_agents_run, tokens.of),
+        delivery=Delivery(
+            context, lifecycle, mailbox, carry_over, where_agents_run, tokens.of, how_to_nudge
+        ),
+        hints=lambda: tasks_on_ecs.events() if on_ecs else None,
     )

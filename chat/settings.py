@@ -111,6 +111,18 @@ class Settings(BaseModel):
     database: Annotated[str, BeforeValidator(_database)]
     runtime: Literal["local", "ecs"] = "local"
     state_dir: Path
+    watch_every_s: float = Field(ge=1, le=300)
+
+    # agents as tasks (RUNTIME=ecs)
+    ecs_cluster: str = ""
+    ecs_task_family_prefix: str = "omakase-agent-"
+    ecs_subnets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    ecs_security_groups: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    ecs_assign_public_ip: Literal["ENABLED", "DISABLED"] = "DISABLED"
+    ecs_capacity_provider: str = ""
+    ecs_events_queue_url: str = ""
+    run_token_secret_prefix: str = "omakase/run-token/"  # noqa: S105 - where tokens are kept, no token
+    nudge_after_s: float = Field(default=30, ge=1, le=86_400)
 
     # how it is reached
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -222,6 +234,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values.setdefault("database", f"sqlite:///{quote(str(state_dir / 'omakase.db'))}")
     values.setdefault("public_url", _host_and_scheme(host, port))
     values.setdefault("agent_url", values["public_url"])
+    # ECS answers 20 DescribeTasks a second, and says by itself what changes
+    values.setdefault("watch_every_s", 15.0 if values.get("runtime") == "ecs" else 3.0)
     values.setdefault("allowed_origins", _default_origins(values["public_url"]))
     values["local_sign_in"] = local_sign_in
     values["state_dir"] = state_dir

@@ -2,7 +2,7 @@
 
 Tasks are short, safe to run twice, and acknowledged late: one that a killed worker had taken comes
 again, and what is lost all the same the sweep finds. Queues: `live` (store, forward: somebody
-waits), `runs` (launch), `upkeep` (sweep, watch).
+waits), `runs` (launch, events, nudge), `upkeep` (sweep, watch, quiet).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ app.conf.update(
         "store": {"queue": "live"},
         "forward": {"queue": "live"},
         "launch": {"queue": "runs"},
+        "events": {"queue": "runs"},
+        "nudge": {"queue": "runs"},
     },
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -55,9 +57,19 @@ app.conf.update(
     timezone="UTC",
     beat_schedule={
         "sweep": {"task": "sweep", "schedule": 5.0, "options": {"expires": 5}},
-        "watch": {"task": "watch", "schedule": 3.0, "options": {"expires": 3}},
+        "watch": {
+            "task": "watch",
+            "schedule": settings.watch_every_s,
+            "options": {"expires": settings.watch_every_s},
+        },
     },
 )
+
+if settings.runtime == "ecs":
+    app.conf.beat_schedule |= {
+        "events": {"task": "events", "schedule": 3.0, "options": {"expires": 3}},
+        "quiet": {"task": "quiet", "schedule": 10.0, "options": {"expires": 10}},
+    }
 
 
 class CeleryTasks:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import Task
+
 from chat.errors import NotFound, Unavailable
 from workers.app import app, chat
 
@@ -42,6 +44,31 @@ def sweep() -> dict[str, int]:
     """Find what a crash left behind."""
     swept = chat().delivery.sweep()
     return {name: getattr(swept, name) for name in swept.__slots__}
+
+
+@app.task(name="events")
+def events() -> int:
+    """Look at the agents whose runtime says by itself that something has changed."""
+    hints = chat().hints()
+    if hints is None:
+        return 0
+    found = hints.receive()
+    ended = chat().delivery.look_at(found)
+    hints.done(found)
+    return ended
+
+
+@app.task(name="quiet")
+def quiet() -> int:
+    """Find agents that leave something unread too long."""
+    return chat().delivery.look_for_quiet()
+
+
+@app.task(name="nudge", bind=True, acks_late=False)
+def nudge(self: Task, run_id: str) -> bool | None:
+    """Tell one agent's side to look into its mailbox; whether it worked."""
+    said = chat().delivery.nudge(run_id, str(self.request.id))
+    return None if said is None else said["body"].get("failure") is None
 
 
 @app.task(name="watch")

@@ -12,13 +12,14 @@ from chat.access import SYSTEM
 from chat.drafts import receipt
 from chat.errors import NotFound, Unavailable
 from chat.events import EventJson, Kind, ReceiptState, SenderKind
-from chat.ports import Brief, Hint, MailItem, Runtime
+from chat.ports import Brief, Hint, MailItem, Nudge, Runtime
 from chat.runs import ENDED, OPEN, Phase, Run, RunStatus, StartKind
 from chat.service.carry_over import CarryOver
 from chat.service.context import Context
 from chat.service.launching import Launching
 from chat.service.lifecycle import STALE_FROM, Lifecycle
 from chat.service.mailbox import Mailbox
+from chat.service.nudging import Nudging
 from chat.service.watching import Watching
 
 BATCH = 500
@@ -49,6 +50,7 @@ class Delivery:
         carry_over: CarryOver,
         runtime: Callable[[], Runtime],
         token_of: Callable[[str], str],
+        nudge: Callable[[], Nudge | None] = lambda: None,
     ) -> None:
         self._context = context
         self._lifecycle = lifecycle
@@ -56,6 +58,7 @@ class Delivery:
         self._carry_over = carry_over
         self._launching = Launching(context, lifecycle, carry_over, runtime, token_of)
         self._watching = Watching(context, lifecycle, self._launching, runtime)
+        self._nudging = Nudging(context, lifecycle, nudge)
 
     def drain(self, run_id: str) -> int:
         """Store what the log holds beyond its stored cursor, forwarding as it goes; returns how many.
@@ -99,6 +102,8 @@ class Delivery:
                 status = RunStatus(event["body"]["status"])
                 ended_at = event["at"] if status in ENDED else None
                 self._context.store.update_run(run.id, status=status.value, ended_at=ended_at)
+                if ended_at is not None and run.turn is not None:
+                    self._context.tasks.enqueue("advance", run.feature_id)
                 return
 
     def forward(self, run_id: str) -> int:
@@ -195,6 +200,8 @@ class Delivery:
 
     def _left_unlaunched(self, run: Run) -> int:
         """A run that Redis does not know, or whose launch was lost between two steps of its creation."""
+        if run.turn is not None and run.status is RunStatus.QUEUED and run.handle is None:
+            return 0  # a pipeline's: it begins with a hand-over, and the pipeline is swept too
         self._lifecycle.open_log(run)
         if run.status is RunStatus.QUEUED:
             self._carry_over.into(run)
@@ -216,6 +223,14 @@ class Delivery:
     def look_at(self, hints: Sequence[Hint]) -> int:
         """The same for the runs that the runtime says have changed."""
         return self._watching.look_at(hints)
+
+    def look_for_quiet(self) -> int:
+        """Queue a nudge for each agent that has left something unread too long; returns how many."""
+        return self._nudging.look()
+
+    def nudge(self, run_id: str, task_id: str) -> EventJson | None:
+        """Tell an agent's side to look, and say in the log how that went."""
+        return self._nudging.nudge(run_id, task_id)
 
 
 def _waits(item: MailItem, stored: int) -> bool:

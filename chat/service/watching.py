@@ -54,6 +54,8 @@ class Watching:
         """
         newest: dict[tuple[str, str], int] = {}
         for hint in hints:
+            if not hint.run_id:
+                continue  # a task that somebody else started
             key = (hint.run_id, hint.handle)
             newest[key] = max(hint.version, newest.get(key, 0))
         rows = []

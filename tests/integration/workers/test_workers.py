@@ -129,7 +129,9 @@ def machine(
 def test_an_admin_sees_tasks_and_queues_under_their_names(machine: Machine) -> None:
     registered = machine.inspect("registered", machine.somebody())
     assert isinstance(registered, list)
-    assert set(registered) == {"store", "forward", "launch", "sweep", "watch"}
+    assert set(registered) == {
+        "store", "forward", "launch", "sweep", "watch", "events", "quiet", "nudge",
+    }
     queues = machine.inspect("active_queues", machine.somebody())
     assert isinstance(queues, list)
     assert {queue["name"] for queue in queues} == set(QUEUES.split(","))

@@ -7,11 +7,19 @@ its Secrets Manager does, are made by their own API from what the template says 
 from __future__ import annotations
 
 import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
+import redis
 from cfnlint.decode import cfn_yaml
+
+from chat.adapters import embedded_redis
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "infra" / "cloudformation.yaml"
@@ -107,3 +115,46 @@ def deploy(template: dict[str, Any]) -> dict[str, str]:
     )
     found = client.describe_stack_resources(StackName=STACK)["StackResources"]
     return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Redis as MemoryDB is: one node in cluster mode. `url` is of the template's own user."""
+
+    url: str
+    admin: str
+
+
+@contextmanager
+def memorydb(folder: Path, template: dict[str, Any]) -> Iterator[Node]:
+    """Start one, with the user of the template and what it may do."""
+    user = template["Resources"]["MemoryDbUser"]["Properties"]
+    port = embedded_redis.free_port()
+    command = embedded_redis.command(folder, port, "everysec")
+    process = subprocess.Popen([*command, "--cluster-enabled", "yes"])
+    try:
+        with redis.Redis(port=port) as client:
+            _until(lambda: _answers(client))
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            _until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+            allowed = user["AccessString"].split()
+            client.execute_command("ACL", "SETUSER", user["UserName"], ">word", *allowed)
+        address = f"127.0.0.1:{port}/0"
+        yield Node(f"redis://{user['UserName']}:word@{address}", f"redis://{address}")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def _until(true: Callable[[], bool], within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

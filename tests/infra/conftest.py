@@ -1,4 +1,9 @@
-"""template: as it is written. stack: deployed on moto, logical name -> physical id, once for a module."""
+"""The template, and what stands in for AWS.
+
+template   as it is written
+stack      deployed on moto: logical name -> physical id, once for a module
+node       a Redis as the template's MemoryDB is
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from unittest import mock
 import pytest
 from moto import mock_aws
 
-from tests.deploying import REGION, deploy, read
+from tests.deploying import REGION, Node, deploy, memorydb, read
 from tests.serving import own_server, web_redis
 
 __all__ = ["own_server", "web_redis"]
@@ -30,3 +35,9 @@ def stack(template: dict[str, Any]) -> Iterator[dict[str, str]]:
     }
     with mock.patch.dict(os.environ, names), mock_aws():
         yield deploy(template)
+
+
+@pytest.fixture(scope="module")
+def node(template: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with memorydb(tmp_path_factory.mktemp("memorydb"), template) as running:
+        yield running

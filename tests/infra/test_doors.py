@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploying import read
+from tests.deploying import Node
 from tests.serving import Server
 
 PEOPLE = "https://o.example.com"
@@ -21,8 +21,8 @@ AGENTS = "web.omakase.internal:8000"
 
 
 @pytest.fixture
-def web(own_server: Callable[..., Server]) -> Server:
-    resources = read()["Resources"]
+def web(own_server: Callable[..., Server], template: dict[str, Any], node: Node) -> Server:
+    resources = template["Resources"]
     (container,) = resources["WebTask"]["Properties"]["ContainerDefinitions"]
     filled: dict[str, Any] = {
         "PUBLIC_URL": PEOPLE,
@@ -32,13 +32,13 @@ def web(own_server: Callable[..., Server]) -> Server:
         "RUNTIME": "ecs",
         "LOG_LEVEL": "INFO",
     }
-    # the store and Redis are the test's own
+    # the store is the test's own, and Redis a node like the template's
     environ = {
         one["Name"]: filled.get(one["Name"], one["Value"])
         for one in container["Environment"]
         if one["Name"] != "DATABASE"
     }
-    return own_server(**environ)
+    return own_server(REDIS_URL=node.url, **environ)
 
 
 def sign_in(web: Server, *, source: str = "127.0.0.1", **headers: str) -> int:

@@ -6,7 +6,8 @@ from flask import Blueprint, Response
 
 from chat.errors import Forbidden, IdempotencyMismatch, NotFound
 from chat.requests import CreateFeature, CreateProject
-from chat.runs import AGENTS, Feature, Project
+from chat.roles import AGENTS
+from chat.runs import Feature, Project
 from web.endpoint import Call, Who, answer, route
 from web.paging import kinds_of, slice_answer
 from web.shapes import Agents, EventSlice, Features, Projects, SliceQuery

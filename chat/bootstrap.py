@@ -18,6 +18,8 @@ from chat.agent_commands import local_command
 from chat.drafts import millis
 from chat.errors import Invalid
 from chat.ports import Clock, Hints, Log, Nudge, Restored, Runtime, Store, Tasks
+from chat.roles import ROLES, Roles
+from chat.service.advance import Advance
 from chat.service.agents import Agents
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import Catalog
@@ -28,6 +30,7 @@ from chat.service.live import Live
 from chat.service.mailbox import Mailbox
 from chat.service.messages import Messages
 from chat.service.orders import Orders
+from chat.service.pipelines import Pipelines
 from chat.service.questions import Questions
 from chat.service.restore import restored
 from chat.service.tokens import Tokens
@@ -53,6 +56,7 @@ class Chat:
     agents: Agents
     live: Live
     delivery: Delivery
+    pipelines: Pipelines
     hints: Callable[[], Hints | None]
     """What the runtime says by itself, where it does."""
 
@@ -77,6 +81,7 @@ def bootstrap(
     runtime: Runtime | None = None,
     store: Store | None = None,
     nudge: Nudge | None = None,
+    roles: Roles = ROLES,
 ) -> Chat:
     """Connect the adapters that the settings name. Connections are opened when first used."""
     clock = clock or SystemClock()
@@ -113,6 +118,7 @@ def bootstrap(
     def how_to_nudge() -> Nudge | None:
         return tasks_on_ecs.nudge() if on_ecs and nudge is None else nudge
 
+    pipelines = Pipelines(context, roles, Advance(context, lifecycle, roles, where_agents_run))
     return Chat(
         settings=settings,
         clock=clock,
@@ -120,7 +126,7 @@ def bootstrap(
         log=log,
         redis=client,
         tokens=tokens,
-        catalog=Catalog(context),
+        catalog=Catalog(context, pipelines),
         runs=lifecycle,
         messages=messages,
         orders=Orders(context, lifecycle),
@@ -131,5 +137,6 @@ def bootstrap(
         delivery=Delivery(
             context, lifecycle, mailbox, carry_over, where_agents_run, tokens.of, how_to_nudge
         ),
+        pipelines=pipelines,
         hints=lambda: tasks_on_ecs.events() if on_ecs else None,
     )

@@ -23,6 +23,7 @@ from web import (
     meta,
     orders,
     pages,
+    pipelines,
     problems,
     questions,
     runs,
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None, chat: Chat | None = None) -> Fl
     _watch_requests(app, settings)
     for room in (
         session, catalog, runs, messages, streams, questions, orders, mailbox, tickets, meta, pages,
+        pipelines,
     ):  # fmt: skip
         app.register_blueprint(room.bp)
     live.register(app)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask import Blueprint, Response
 
 from chat.errors import Forbidden, IdempotencyMismatch, NotFound
@@ -10,9 +13,30 @@ from chat.roles import AGENTS
 from chat.runs import Feature, Project
 from web.endpoint import Call, Who, answer, route
 from web.paging import kinds_of, slice_answer
-from web.shapes import Agents, EventSlice, Features, Projects, SliceQuery
+from web.shapes import (
+    Agents,
+    EventSlice,
+    Features,
+    FeatureShape,
+    Projects,
+    ProjectShape,
+    SliceQuery,
+)
 
 bp = Blueprint("catalog", __name__)
+_PROJECT, _FEATURE = set(ProjectShape.model_fields), set(FeatureShape.model_fields)
+
+
+def _shown(project: Project) -> dict[str, Any]:
+    return project.model_dump(mode="json", include=_PROJECT)
+
+
+def _cards(call: Call, features: Sequence[Feature]) -> list[dict[str, Any]]:
+    states = call.chat.pipelines.states(features)
+    return [
+        {**one.model_dump(mode="json", include=_FEATURE), "state": states[one.id]}
+        for one in features
+    ]
 
 
 @route(bp, "GET", "/api/agents", who=Who.PERSON, answers={200: Agents}, summary="The named workers")
@@ -22,44 +46,46 @@ def agents(call: Call) -> Response:  # noqa: ARG001 - every view takes it
 
 @route(bp, "GET", "/api/projects", who=Who.PERSON, answers={200: Projects}, summary="All projects")
 def projects(call: Call) -> Response:
-    return answer({"projects": call.chat.catalog.projects(call.principal)})
+    return answer({"projects": [_shown(one) for one in call.chat.catalog.projects(call.principal)]})
 
 
 @route(bp, "POST", "/api/projects", who=Who.PERSON, body=CreateProject, keyed=True,
-       answers={201: Project, 200: Project}, refuses=(Forbidden, IdempotencyMismatch),
+       answers={201: ProjectShape, 200: ProjectShape}, refuses=(Forbidden, IdempotencyMismatch),
        summary="A new project", example={"name": "Shop"})  # fmt: skip
 def create_project(call: Call) -> Response:
     project, repeated = call.chat.catalog.create_project(call.principal, call.body, key=call.key)
-    return answer(project, 200 if repeated else 201)
+    return answer(_shown(project), 200 if repeated else 201)
 
 
-@route(bp, "GET", "/api/projects/{project_id}", who=Who.PERSON, answers={200: Project},
+@route(bp, "GET", "/api/projects/{project_id}", who=Who.PERSON, answers={200: ProjectShape},
        refuses=(NotFound,), summary="One project")  # fmt: skip
 def project(call: Call, project_id: str) -> Response:
-    return answer(call.chat.catalog.project(call.principal, project_id))
+    return answer(_shown(call.chat.catalog.project(call.principal, project_id)))
 
 
 @route(bp, "GET", "/api/projects/{project_id}/features", who=Who.PERSON, answers={200: Features},
        refuses=(NotFound,), summary="A project's features")  # fmt: skip
 def features(call: Call, project_id: str) -> Response:
-    return answer({"features": call.chat.catalog.features(call.principal, project_id)})
+    return answer(
+        {"features": _cards(call, call.chat.catalog.features(call.principal, project_id))}
+    )
 
 
 @route(bp, "POST", "/api/projects/{project_id}/features", who=Who.PERSON, body=CreateFeature,
-       keyed=True, answers={201: Feature, 200: Feature},
+       keyed=True, answers={201: FeatureShape, 200: FeatureShape},
        refuses=(Forbidden, NotFound, IdempotencyMismatch), summary="A new feature",
        example={"name": "Shopping Cart", "description": "Add, remove, total."})  # fmt: skip
 def create_feature(call: Call, project_id: str) -> Response:
     feature, repeated = call.chat.catalog.create_feature(
         call.principal, project_id, call.body, key=call.key
     )
-    return answer(feature, 200 if repeated else 201)
+    return answer(_cards(call, [feature])[0], 200 if repeated else 201)
 
 
-@route(bp, "GET", "/api/features/{feature_id}", who=Who.PERSON, answers={200: Feature},
+@route(bp, "GET", "/api/features/{feature_id}", who=Who.PERSON, answers={200: FeatureShape},
        refuses=(NotFound,), summary="One feature")  # fmt: skip
 def feature(call: Call, feature_id: str) -> Response:
-    return answer(call.chat.catalog.feature(call.principal, feature_id))
+    return answer(_cards(call, [call.chat.catalog.feature(call.principal, feature_id)])[0])
 
 
 @route(bp, "GET", "/api/features/{feature_id}/messages", who=Who.PERSON, query=SliceQuery,

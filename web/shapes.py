@@ -17,8 +17,9 @@ from chat.events import (
     StepBody,
     StepEvent,
 )
+from chat.pipeline import Result, State
 from chat.requests import Handle
-from chat.runs import Agent, Feature, Phase, Project, Role, RunStatus, StartKind
+from chat.runs import Agent, Phase, Role, RunStatus, StartKind, Why
 
 
 class Shape(BaseModel):
@@ -53,12 +54,66 @@ class Agents(Shape):
     agents: list[Agent]
 
 
+class ProjectShape(Shape):
+    id: str
+    name: str
+    created_at: str
+
+
 class Projects(Shape):
-    projects: list[Project]
+    projects: list[ProjectShape]
+
+
+class FeatureShape(Shape):
+    """A feature, and where its pipeline stands."""
+
+    id: str
+    project_id: str
+    name: str
+    description: str
+    created_at: str
+    after: list[str]
+    state: State
 
 
 class Features(Shape):
-    features: list[Feature]
+    features: list[FeatureShape]
+
+
+class TurnShape(Shape):
+    """One turn of a role; `result` says how it stands, `summary` what was said at its end."""
+
+    turn: int
+    role: Role
+    agent_id: str
+    agent_name: str
+    attempt: int
+    round: int
+    why: Why
+    by: str | None
+    note: str | None
+    run_id: str
+    result: Result
+    summary: str | None
+
+
+class Before(Shape):
+    feature_id: str
+    name: str
+    done: bool
+
+
+class PipelineShape(Shape):
+    """Where a feature's pipeline is and why; `number` is None when none was started."""
+
+    feature_id: str
+    state: State
+    reason: str
+    number: int | None
+    turns: list[TurnShape]
+    skipped: list[Role]
+    wanted: Role | None
+    after: list[Before]
 
 
 class RunCard(Shape):
@@ -77,6 +132,8 @@ class RunCard(Shape):
     head: int
     created_at: str
     ended_at: str | None
+    pipeline: int | None = None
+    turn: int | None = None
 
 
 class Runs(Shape):

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 _log = structlog.get_logger(__name__)
-_QUEUES: Final = {"store": "live", "forward": "live", "launch": "runs"}
+_QUEUES: Final = {"store": "live", "forward": "live", "launch": "runs", "advance": "runs"}
 _WAITING_MAX: Final = 10_000
 
 

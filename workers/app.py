@@ -2,7 +2,7 @@
 
 Tasks are short, safe to run twice, and acknowledged late: one that a killed worker had taken comes
 again, and what is lost all the same the sweep finds. Queues: `live` (store, forward: somebody
-waits), `runs` (launch, events, nudge), `upkeep` (sweep, watch, quiet).
+waits), `runs` (launch, advance, events, nudge), `upkeep` (sweep, watch, quiet).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ app.conf.update(
         "store": {"queue": "live"},
         "forward": {"queue": "live"},
         "launch": {"queue": "runs"},
+        "advance": {"queue": "runs"},
         "events": {"queue": "runs"},
         "nudge": {"queue": "runs"},
     },

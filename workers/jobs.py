@@ -39,11 +39,21 @@ def launch(run_id: str) -> str | None:
     return chat().delivery.launch(run_id)
 
 
+@app.task(name="advance", **_AGAIN)
+def advance(feature_id: str) -> str | None:
+    """Take a feature's pipeline of roles on: a run has ended, or a person has decided something."""
+    try:
+        return chat().pipelines.advance(feature_id)
+    except NotFound:
+        return None
+
+
 @app.task(name="sweep")
 def sweep() -> dict[str, int]:
     """Find what a crash left behind."""
     swept = chat().delivery.sweep()
-    return {name: getattr(swept, name) for name in swept.__slots__}
+    counts = {name: getattr(swept, name) for name in swept.__slots__}
+    return counts | {"pipelines": chat().pipelines.sweep()}
 
 
 @app.task(name="events")

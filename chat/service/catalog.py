@@ -9,6 +9,7 @@ from chat.ids import hashed_id, new_id
 from chat.requests import CreateFeature, CreateProject
 from chat.runs import Feature, Project
 from chat.service.context import Context
+from chat.service.pipelines import Pipelines
 
 
 def keyed_id(prefix: str, principal: Principal, key: str | None) -> str:
@@ -21,8 +22,9 @@ def keyed_id(prefix: str, principal: Principal, key: str | None) -> str:
 class Catalog:
     """What is being built."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, pipelines: Pipelines) -> None:
         self._context = context
+        self._pipelines = pipelines
         self._store = context.store
 
     def create_project(
@@ -70,12 +72,14 @@ class Catalog:
             if (before.project_id, before.name) != (project_id, request.name):
                 raise IdempotencyMismatch("Use a new Idempotency-Key for another feature.")
             return before, True
+        self._pipelines.check_after(feature_id, project_id, request.after)
         feature = Feature(
             id=feature_id,
             project_id=project_id,
             name=request.name,
             description=request.description,
             created_at=iso(self._context.now()),
+            after=tuple(dict.fromkeys(request.after)),
         )
         self._store.put_feature(feature)
         return feature, False

@@ -126,7 +126,7 @@ def bootstrap(
         log=log,
         redis=client,
         tokens=tokens,
-        catalog=Catalog(context, pipelines),
+        catalog=Catalog(context, pipelines.check_after),
         runs=lifecycle,
         messages=messages,
         orders=Orders(context, lifecycle),

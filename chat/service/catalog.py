@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from chat.access import Permission, Principal, demand
 from chat.drafts import iso
 from chat.errors import IdempotencyMismatch, NotFound
@@ -9,7 +11,6 @@ from chat.ids import hashed_id, new_id
 from chat.requests import CreateFeature, CreateProject
 from chat.runs import Feature, Project
 from chat.service.context import Context
-from chat.service.pipelines import Pipelines
 
 
 def keyed_id(prefix: str, principal: Principal, key: str | None) -> str:
@@ -22,9 +23,12 @@ def keyed_id(prefix: str, principal: Principal, key: str | None) -> str:
 class Catalog:
     """What is being built."""
 
-    def __init__(self, context: Context, pipelines: Pipelines) -> None:
+    def __init__(
+        self, context: Context, check_after: Callable[[str, str, Sequence[str]], None]
+    ) -> None:
+        """`check_after` is `Pipelines.check_after`."""
         self._context = context
-        self._pipelines = pipelines
+        self._check_after = check_after
         self._store = context.store
 
     def create_project(
@@ -72,7 +76,7 @@ class Catalog:
             if (before.project_id, before.name) != (project_id, request.name):
                 raise IdempotencyMismatch("Use a new Idempotency-Key for another feature.")
             return before, True
-        self._pipelines.check_after(feature_id, project_id, request.after)
+        self._check_after(feature_id, project_id, request.after)
         feature = Feature(
             id=feature_id,
             project_id=project_id,

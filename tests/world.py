@@ -228,6 +228,8 @@ class World:
                     self.chat.delivery.drain(run_id)
                 elif name == "launch":
                     self.chat.delivery.launch(run_id)
+                elif name == "advance":
+                    self.chat.pipelines.advance(run_id)
 
     def lose_redis(self) -> None:
         """Everything that Redis held is gone."""

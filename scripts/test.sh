@@ -31,5 +31,15 @@ if [ -d tests/unit/js ]; then
 fi
 
 # loadgroup: tests marked with the same xdist_group share one process and its servers
-.venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@" || failed=1
+run() {
+    .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@" || failed=1
+}
+if [ $# -gt 0 ]; then
+    run "$@"
+else
+    # apart: the browser's driver leaves an event loop running in its process, under which no other
+    # can be started, and switches greenlets under other tests' feet
+    run tests --ignore tests/browser
+    run tests/browser
+fi
 [ $failed = 0 ] || { echo "make test failed" >&2; exit 1; }

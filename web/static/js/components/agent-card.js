@@ -23,7 +23,7 @@ export function cardState(client, run) {
   return {
     status,
     phase: view?.statusSeq ? view.phase : run?.phase ?? null,
-    said: typeof said === "string" ? plainWords(said) : "",
+    said: typeof said === "string" ? said : "",
     step,
     isEnded: ENDED.has(status),
     needsYou: ENDED.has(status) ? 0 : feed?.isLive ? view?.openQuestions.size ?? 0 : run?.needs_you ?? 0,
@@ -95,8 +95,3 @@ export class AgentCard extends LightElement {
   }
 }
 customElements.define("agent-card", AgentCard);
-
-/** The first words of markdown, without its signs. @param {string} text */
-function plainWords(text) {
-  return text.split("```")[0].replace(/[*_`#>]+/g, "").replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").trim();
-}

@@ -86,6 +86,10 @@ def stripped(template: dict[str, Any], arns: dict[str, str]) -> str:
     for name, resource in list(left["Resources"].items()):
         if resource["Type"].startswith(tuple(STRIPPED)):
             del left["Resources"][name]
+        elif resource["Type"] == "AWS::ECS::TaskDefinition":
+            # moto's RunTask adds up the containers' own memory; Fargate takes the task's
+            for container in resource["Properties"]["ContainerDefinitions"]:
+                container["Memory"] = 512
     left["Resources"]["WebService"]["Properties"].pop("ServiceRegistries")  # of Cloud Map
     return json.dumps(left)
 

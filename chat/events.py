@@ -227,6 +227,7 @@ class About(StrEnum):
 
     NUDGE = "nudge"
     MOVED = "moved"
+    HANDOVER = "handover"
     TASK = "task"
 
 
@@ -234,8 +235,9 @@ class NoticeBody(Frozen):
     """Something that was done for the run and moves nothing, in words, with what it concerns.
 
     `nudge`: `ids` wait in the mailbox; `failure` (ports.NudgeFailure, None when it worked), how long it
-    took and the Celery task that did it. `moved`: `ids` have gone to `moved_to`, or come from
-    `moved_from`. `task`: how the run's task was stopped.
+    took and the Celery task that did it. `moved`: a question or a standing order goes to the run in
+    `moved_to`. `handover`: all `ids` have gone to `moved_to`, or come from `moved_from`, and `text` counts
+    them. `task`: how the run's task was stopped.
     """
 
     about: About

@@ -60,10 +60,12 @@ class Definitions:
             )["taskDefinition"]
             wanted = self._with_token(base, self.family_of(run), arn)
             made = self._ecs.register_task_definition(**wanted)["taskDefinition"]
-            if int(made["revision"]) != 1:
-                # somebody was here before: RunTask must be asked the same each time, or its client token
-                # is refused
-                self._ecs.deregister_task_definition(taskDefinition=made["taskDefinitionArn"])
+            # Somebody was here before, or an answer got lost: RunTask must be asked the same each time, or
+            # its client token is refused, so only the first revision counts.
+            for revision in range(2, int(made["revision"]) + 1):
+                self._ecs.deregister_task_definition(
+                    taskDefinition=f"{self.family_of(run)}:{revision}"
+                )
         logs = self._own(base).get("logConfiguration") or {}
         options: Mapping[str, str] = logs.get("options") or {}
         return Definition(

@@ -7,29 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import orjson
-
-from chat.access import SYSTEM
-from chat.drafts import draft, head_of, iso
 from chat.errors import ChatError, RunEnded
-from chat.events import (
-    EventJson,
-    Kind,
-    MessageBody,
-    Outcome,
-    ReceiptBody,
-    ReceiptState,
-    SenderKind,
-)
-from chat.ids import new_id
-from chat.ports import Draft
-from chat.runs import ENDED, Run
+from chat.events import EventJson, Kind, MessageBody, ReceiptState, SenderKind
+from chat.pipeline import handover_id
+from chat.runs import ENDED, Run, RunStatus
 from chat.service.context import Context
+from chat.service.copies import append_copy, copy_in, mark_moved
+from chat.service.left_behind import UNFINISHED, Left, left_by
 from chat.service.messages import Messages
-from chat.service.posting import append_one
-
-_PAGE = 100
-_AT_THE_END = frozenset({ReceiptState.UNDELIVERED, ReceiptState.MOVED})
+from chat.service.passing_on import PassingOn
+from chat.service.standing import Standing
 
 
 class CarryOver:
@@ -39,17 +26,27 @@ class CarryOver:
     def __init__(self, context: Context, messages: Messages) -> None:
         self._context = context
         self._messages = messages
+        self._standing = Standing(context, messages)
+        self._passing_on = PassingOn(context)
 
     def into(self, run: Run) -> int:
-        """Bring a run what the ended runs of its agent (in a pipeline: of any) on this feature left;
-        returns how many."""
-        return sum(self._move(old, run) for old in reversed(self._others(run)) if self._ended(old))
+        """Bring a run what the ended runs of its agent on this feature left; returns how many."""
+        plan: list[tuple[Run, bool]] = []
+        unfinished = True
+        for old in self._others(run):
+            status = self._context.log.snapshot(old.id).status
+            # what was asked or ordered for work that is complete does not stand any more
+            unfinished = unfinished and status is not RunStatus.COMPLETED
+            if status in ENDED:
+                plan.append((old, unfinished))
+        return sum(self._move(old, run, standing=standing) for old, standing in reversed(plan))
 
     def out_of(self, run: Run) -> int:
-        """Give what an ended run left to the newest run that is open, of its agent or in a pipeline."""
+        """Give what an ended run left to the newest run of its agent that is open, if there is one."""
         for target in self._others(run):
-            if not self._ended(target):
-                return self._move(run, target)
+            if self._has_begun(target) and not self._ended(target):
+                standing = self._context.log.snapshot(run.id).status in UNFINISHED
+                return self._move(run, target, standing=standing)
         return 0
 
     def _others(self, run: Run) -> list[Run]:
@@ -57,12 +54,29 @@ class CarryOver:
         rows = self._context.store.runs(feature_id=run.feature_id)
         return [one for one in rows if one.id != run.id and _follow_one_another(one, run)]
 
+    def _has_begun(self, run: Run) -> bool:
+        """Whether a run has its log; in a pipeline that begins with the hand-over, which comes before
+        anything else, and what was left is brought to it after that."""
+        log, opening = self._context.log, handover_id(run.id)
+        return run.turn is None or (
+            bool(log.brief([run.id])) and log.item(run.id, opening) is not None
+        )
+
     def _ended(self, run: Run) -> bool:
         return self._context.log.snapshot(run.id).status in ENDED
 
-    def _move(self, old: Run, new: Run) -> int:
+    def _move(self, old: Run, new: Run, *, standing: bool) -> int:
+        left = left_by(self._context, old.id)
+        moved = self._move_unread(old, new, left)
+        if standing:
+            moved += self._standing.move(old, new, left)
+        if moved or new.id in left.moved_to.values():
+            self._passing_on.tell(old, new)
+        return moved
+
+    def _move_unread(self, old: Run, new: Run, left: Left) -> int:
         moved = 0
-        for original in self._left_by(old):
+        for original in self._still_undelivered(old.id, left.unread):
             target = self._claimed(old, new, original["id"])
             if target is None:
                 continue
@@ -72,13 +86,7 @@ class CarryOver:
                 if target == new.id:
                     break
                 continue  # it ends just now: whoever comes next claims it anew
-            body = ReceiptBody(
-                state=ReceiptState.MOVED,
-                ids=[original["id"]],
-                moved_to={"run_id": target, "id": copied},
-            )
-            said = draft(old.id, SYSTEM.sender(), body, now=self._context.now())
-            moved += self._context.log.mark_moved(old.id, original["id"], said)
+            moved += mark_moved(self._context, old.id, original["id"], target, copied)
         return moved
 
     def _claimed(self, old: Run, new: Run, item_id: str) -> str | None:
@@ -93,67 +101,19 @@ class CarryOver:
             alive = False
         if alive:
             return target
-        if (copy := self._copied(target, old.id, item_id)) is not None:
-            body = ReceiptBody(
-                state=ReceiptState.MOVED, ids=[item_id], moved_to={"run_id": target, "id": copy}
-            )
-            log.mark_moved(
-                old.id, item_id, draft(old.id, SYSTEM.sender(), body, now=self._context.now())
-            )
+        if (copy := copy_in(self._context, target, old.id, item_id)) is not None:
+            mark_moved(self._context, old.id, item_id, target, copy)
             return None
         return log.claim(old.id, item_id, target=new.id, given_up=target)
 
-    def _copied(self, run_id: str, old_run_id: str, item_id: str) -> str | None:
-        """The id of the copy that an ended run got before whoever made it broke off."""
-        for event in self._context.newest_first(run_id):
-            source = event["body"].get("moved_from") if event["kind"] == Kind.MESSAGE else None
-            if source == {"run_id": old_run_id, "id": item_id}:
-                found: str = event["id"]
-                return found
-        return None
-
     def _copy(self, original: EventJson, old_run_id: str, new_run_id: str) -> str:
-        now, message_id = self._context.now(), new_id("msg")
         body = MessageBody(**original["body"]).model_copy(
             update={
                 "moved_from": {"run_id": old_run_id, "id": original["id"]},
                 "reply_to": None, "edit_of": None, "version": 1, "anchor": None,
             }
         )  # fmt: skip
-        content = body.model_dump(mode="json", exclude_none=True)
-        head = orjson.loads(
-            head_of(new_run_id, message_id, Kind.MESSAGE, iso(now), SYSTEM.sender(), content)
-        )
-        head["sender"] = original["sender"]  # the words stay the words of who said them
-        copy = Draft(
-            id=message_id,
-            head=orjson.dumps(head),
-            kind=Kind.MESSAGE,
-            mode=body.mode,
-            idempotency_key=f"moved:{original['id']}",
-        )
-        copied: str = append_one(self._context, new_run_id, copy).event["id"]
-        return copied
-
-    def _left_by(self, run: Run) -> list[EventJson]:
-        """The present text of each person's message that is still `undelivered`, in order.
-
-        The receipt that says so is among the last events of the log: the reading stops where the end
-        of the run begins.
-        """
-        ids: list[str] = []
-        for event in self._context.newest_first(run.id):
-            kind, body = event["kind"], event["body"]
-            if kind == Kind.RECEIPT and body["state"] == ReceiptState.UNDELIVERED:
-                ids = body["ids"] + ids
-            at_the_end = (
-                kind in {Kind.STATUS, Kind.ERROR}
-                or (kind == Kind.RECEIPT and body["state"] in _AT_THE_END)
-                or (kind == Kind.ANSWER and body["outcome"] == Outcome.CANCELLED)
-            )
-            if not at_the_end:
-                break
-        return list(self._still_undelivered(run.id, ids))
+        return append_copy(self._context, new_run_id, original, body, mode=body.mode)
 
     def _still_undelivered(self, run_id: str, ids: list[str]) -> Iterator[EventJson]:
         for item_id in ids:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from chat.ids import hashed_id
 from chat.roles import Roles
 from chat.runs import Pipeline, Place, Role, Turn, Why
 
@@ -236,6 +237,11 @@ def attempt_of(pipeline: Pipeline, index: int) -> int:
 def round_of(pipeline: Pipeline, index: int) -> int:
     """How often the work had been sent back when the turn at `index` began, plus one."""
     return 1 + sum(turn.why is Why.SENT_BACK for turn in pipeline.turns[: index + 1])
+
+
+def handover_id(run_id: str) -> str:
+    """The id of the message that hands over to a run: the first in its mailbox."""
+    return hashed_id("msg", "handover", run_id)
 
 
 def _times(count: int) -> str:

@@ -9,8 +9,7 @@ import orjson
 from chat.access import SYSTEM
 from chat.drafts import draft
 from chat.events import EventJson, Kind, MessageBody, Mode, SenderKind
-from chat.ids import hashed_id
-from chat.pipeline import Result, attempt_of, round_of
+from chat.pipeline import Result, attempt_of, handover_id, round_of
 from chat.ports import Draft
 from chat.roles import Roles
 from chat.runs import Feature, Pipeline, Role, Run, Why
@@ -22,11 +21,6 @@ _WORDS_MAX, _SUMMARY_MAX, _TEXT_MAX = 2_000, 4_000, 30_000
 """Characters of one message, of one result, and of the whole."""
 _LOOK_BACK = 2_000
 """Events in which the last messages are looked for."""
-
-
-def handover_id(run_id: str) -> str:
-    """The id of the message that hands over to a run."""
-    return hashed_id("msg", "handover", run_id)
 
 
 class Handover:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import orjson
 
 from chat.errors import NotFound
-from chat.events import Kind
+from chat.events import EventJson, Kind
 from chat.ids import hashed_id
 from chat.pipeline import (
     Facts,
@@ -25,6 +25,8 @@ from chat.roles import Roles
 from chat.runs import ENDED, Feature, Pipeline, Project, Run, RunStatus, Verdict
 from chat.service.context import Context
 
+_MOVES = 10
+"""Status events in which the agent's own last one is looked for."""
 _ASKING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
 
 
@@ -58,7 +60,7 @@ class Progress:
             return Outcome(Result.NOT_BEGUN, status=run.status if run else None)
         if run.status not in ENDED:
             return Outcome(self._at_work(run), status=run.status)
-        verdict, detail, _ = self._last_status(run.id)
+        verdict, detail = self._at_its_end(run.id)
         if run.status is RunStatus.FAILED:
             return Outcome(Result.FAILED, detail, run.status)
         if run.status is RunStatus.STOPPED:
@@ -69,20 +71,31 @@ class Progress:
     def _at_work(self, run: Run) -> Result:
         if run.status in _ASKING:
             return Result.ASKING  # as long as it takes
-        _, _, since = self._last_status(run.id)
+        since = self._last_move(run.id)
         limit = timedelta(minutes=self._roles.role[run.role].timeout_min)
         if since is not None and self._context.now() - since > limit:
             return Result.LATE
         return Result.OPEN
 
-    def _last_status(self, run_id: str) -> tuple[Verdict | None, str | None, datetime | None]:
-        page = self._context.store.events(run_id, limit=1, kinds=frozenset({Kind.STATUS}))
-        if not page.records:
-            return None, None, None
-        event = orjson.loads(page.records[-1].data)
-        verdict, body = event["body"].get("verdict"), event["body"]
-        at = datetime.fromisoformat(event["at"]).astimezone(UTC)
-        return Verdict(verdict) if verdict else None, body.get("detail"), at
+    def _at_its_end(self, run_id: str) -> tuple[Verdict | None, str | None]:
+        for event in self._moves(run_id, limit=1):
+            verdict = event["body"].get("verdict")
+            return Verdict(verdict) if verdict else None, event["body"].get("detail")
+        return None, None
+
+    def _last_move(self, run_id: str) -> datetime | None:
+        """When the agent last changed its status. That it has gone quiet is no change of its own."""
+        for event in self._moves(run_id, limit=_MOVES):
+            if event["body"]["status"] != RunStatus.UNRESPONSIVE:
+                return datetime.fromisoformat(event["at"]).astimezone(UTC)
+        return None
+
+    def _moves(self, run_id: str, *, limit: int) -> Iterator[EventJson]:
+        """The stored status events of a run, the newest first."""
+        page = self._context.store.events(run_id, limit=limit, kinds=frozenset({Kind.STATUS}))
+        for record in reversed(page.records):
+            event: EventJson = orjson.loads(record.data)
+            yield event
 
     def result(self, feature: Feature) -> Result | None:
         """How the last turn of a feature's pipeline stands."""

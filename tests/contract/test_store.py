@@ -14,7 +14,7 @@ from chat.errors import Invalid, NotFound
 from chat.events import Kind
 from chat.ids import new_id
 from chat.ports import Page, Record, Slice
-from chat.runs import Feature, Project, RunStatus
+from chat.runs import Feature, Pipeline, Place, Project, Role, RunStatus, Turn, Why
 
 HAN = [chr(0x4E00 + number) for number in range(20_000)]
 """Letters of three bytes each; text of them drawn at random shrinks by little."""
@@ -385,6 +385,73 @@ def test_features_are_listed_for_their_project_oldest_first(store):
     assert store.feature(made[0].id) == made[0]
     assert store.feature(new_id("ftr")) is None
     assert store.features(new_id("prj")) == []
+
+
+def a_feature(**more):
+    place = {"id": new_id("ftr"), "project_id": new_id("prj"), "created_at": at(1)}
+    return Feature(name="Cart", **(place | more))
+
+
+def test_a_features_pipeline_and_what_it_comes_after_are_kept_as_they_are(store):
+    turn = Turn(role=Role.CODER, why=Why.BY_HAND, by="Änna", note="Ω", request="ab" * 32)
+    pipeline = Pipeline(
+        number=2, turns=(turn, Turn(role=Role.CODER, why=Why.RETRY)), skipped=(Role.TESTER,),
+        wanted=turn, told=1, request="k",
+    )  # fmt: skip
+    feature = a_feature(after=("ftr_1", "ftr_2"), pipeline=pipeline, version=3)
+    store.put_feature(feature)
+    assert store.feature(feature.id) == feature
+    assert store.features(feature.project_id) == [feature]
+    places = (Place(feature_id=feature.id, admitted=True), Place(feature_id="ftr_2"))
+    project = Project(id=new_id("prj"), name="Shop", created_at=at(1), places=places, version=7)
+    store.put_project(project)
+    assert store.project(project.id) == project
+
+
+def test_a_row_is_swapped_only_for_the_next_version_of_itself(store):
+    feature = a_feature()
+    assert not store.swap_feature(feature.model_copy(update={"version": 1}))
+    assert store.feature(feature.id) is None
+    store.put_feature(feature)
+    first = feature.model_copy(update={"version": 1, "pipeline": Pipeline(number=1)})
+    late = feature.model_copy(update={"version": 1, "after": ("ftr_1",)})
+    assert store.swap_feature(first)
+    assert not store.swap_feature(first)
+    assert not store.swap_feature(late)
+    assert not store.swap_feature(late.model_copy(update={"version": 3}))
+    assert store.feature(feature.id) == first
+    project = Project(id=new_id("prj"), name="Shop", created_at=at(1))
+    store.put_project(project)
+    entered = project.model_copy(update={"version": 1, "places": (Place(feature_id="f"),)})
+    assert store.swap_project(entered)
+    assert not store.swap_project(project.model_copy(update={"version": 1}))
+    assert store.project(project.id) == entered
+
+
+def test_of_many_who_swap_at_once_one_wins_each_version(store):
+    feature = a_feature()
+    store.put_feature(feature)
+    together = Barrier(4)
+
+    def swap(number):
+        together.wait()
+        changed = feature.model_copy(update={"version": 1, "after": (f"ftr_{number}",)})
+        return store.swap_feature(changed)
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(swap, range(4)))
+    assert won.count(True) == 1
+    assert store.feature(feature.id).after == (f"ftr_{won.index(True)}",)
+
+
+def test_a_run_is_added_once_and_whoever_comes_second_gets_the_row_that_stands(store, new_run):
+    run = new_run(pipeline=1, turn=2)
+    assert store.add_run(run) == run
+    store.update_run(run.id, status=RunStatus.WORKING, handle="h")
+    again = store.add_run(run.model_copy(update={"created_at": at(9)}))
+    assert again == store.run(run.id)
+    assert (again.status, again.handle, again.created_at) == ("working", "h", run.created_at)
+    assert (again.pipeline, again.turn) == (1, 2)
 
 
 def test_a_run_is_replaced_whole_and_its_fields_are_changed_one_by_one(store, new_run):

@@ -13,10 +13,12 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from chat.access import Principal
 from chat.adapters.ecs_events import TaskEvents
 from chat.adapters.ecs_faults import CONFIG
 from chat.adapters.ecs_runtime import EcsRuntime, Place
 from chat.bootstrap import bootstrap
+from chat.events import SenderKind
 from chat.ports import Nudge, NudgeResult
 from chat.requests import CreateRun
 from chat.runs import Run
@@ -72,8 +74,8 @@ class EcsWorld:
         return self.talk(run_id)
 
     def talk(self, run_id: str) -> Talk:
-        chat = self.world.chat
-        return Talk(self.world, run_id, chat.tokens.agent(run_id, chat.tokens.of(run_id)))
+        agent = Principal(kind=SenderKind.AGENT, id="nori", name="Nori", run_id=run_id)
+        return Talk(self.world, run_id, agent)
 
     def row(self, run_id: str) -> Run:
         run = self.world.chat.store.run(run_id)

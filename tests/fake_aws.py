@@ -8,6 +8,7 @@ aws.faults           Fault(action, how, times): what goes wrong next
 aws.move(arn, …)     a task's next state, with its event in the queue
 """
 
+# ruff: noqa: N802 - actions have the names that AWS gives them
 from __future__ import annotations
 
 import json

@@ -33,6 +33,7 @@ from chat.events import Kind
 from chat.ids import new_id
 from chat.ports import Record, Store
 from chat.runs import Role, Run, StartKind
+from tests.ecs_world import aws  # noqa: F401 - a fixture of the runtimes
 
 NODE = Path(__file__).parent.parent / "node"
 KEYS = {"aws_access_key_id": "for", "aws_secret_access_key": "tests"}

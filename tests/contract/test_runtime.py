@@ -12,7 +12,7 @@ import pytest
 from chat.adapters.local_runtime import LocalRuntime
 from chat.ports import Runtime
 from chat.runs import Run
-from tests.ecs_world import aws, runtime_on  # noqa: F401 - a fixture
+from tests.ecs_world import runtime_on
 from tests.fake_aws import FakeAws
 from tests.serving import until
 

@@ -10,7 +10,7 @@ import pytest
 from chat.adapters.ecs_runtime import EcsRuntime
 from chat.errors import Invalid, NotStarted, Unavailable
 from chat.runs import Run
-from tests.ecs_world import aws, runtime_on  # noqa: F401 - a fixture
+from tests.ecs_world import runtime_on
 from tests.fake_aws import FakeAws, Fault, Refused
 
 TOKEN = "rt_very-secret"
@@ -20,7 +20,7 @@ BROKEN = Refused("ServerException", "oops", status=500)
 
 
 @pytest.fixture
-def runtime(aws: FakeAws) -> EcsRuntime:  # noqa: F811 - the fixture
+def runtime(aws: FakeAws) -> EcsRuntime:
     return runtime_on(aws)
 
 

@@ -10,7 +10,7 @@ to do; whoever does it looks again. So it does not matter who does it, how often
     passed                       the next role; after the last one the pipeline is done
     sent back                    the role that its role sends back to, `rounds` times; then failing
     failed                       the same role again, `retries` times; then failing
-    stopped                      nothing, until a person starts a role again or skips it
+    stopped (by a person)        nothing, until a person starts a role again or skips it
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from chat.errors import NotFound
-from chat.events import EventJson, Kind
+from chat.events import Action, EventJson, Kind
 from chat.ids import hashed_id
 from chat.pipeline import (
     Facts,
@@ -25,6 +25,8 @@ from chat.roles import Roles
 from chat.runs import ENDED, Feature, Pipeline, Project, Run, RunStatus, Verdict
 from chat.service.context import Context
 
+_ORDERS = 200
+"""Orders in which one to stop is looked for, from the last back."""
 _MOVES = 10
 """Status events in which the agent's own last one is looked for."""
 _ASKING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
@@ -64,7 +66,9 @@ class Progress:
         if run.status is RunStatus.FAILED:
             return Outcome(Result.FAILED, detail, run.status)
         if run.status is RunStatus.STOPPED:
-            return Outcome(Result.STOPPED, detail, run.status)
+            # one that nobody ordered to stop was ended from outside: a host that was taken away, a signal
+            result = Result.STOPPED if self._was_told_to_stop(run.id) else Result.FAILED
+            return Outcome(result, detail, run.status)
         sent_back = verdict is Verdict.CHANGES_REQUESTED
         return Outcome(Result.SENT_BACK if sent_back else Result.PASSED, detail, run.status)
 
@@ -76,6 +80,11 @@ class Progress:
         if since is not None and self._context.now() - since > limit:
             return Result.LATE
         return Result.OPEN
+
+    def _was_told_to_stop(self, run_id: str) -> bool:
+        page = self._context.store.events(run_id, limit=_ORDERS, kinds=frozenset({Kind.ORDER}))
+        orders = (orjson.loads(record.data)["body"] for record in page.records)
+        return any(order["action"] == Action.STOP for order in orders)
 
     def _at_its_end(self, run_id: str) -> tuple[Verdict | None, str | None]:
         for event in self._moves(run_id, limit=1):

@@ -33,6 +33,9 @@ ACTIONS = [
     ("take back", "DELETE", "{run}/messages/{message}", None, WRITE),
     ("answer", "POST", "{run}/questions/{question}/answer", {"text": "yes"}, STEER),
     ("order", "POST", "{run}/orders", {"action": "check_in", "every_steps": 3}, STEER),
+    ("look at a pipeline", "GET", "/api/features/{feature}/pipeline", None, READ),
+    ("start a pipeline", "POST", "/api/features/{fresh}/pipeline", {}, STEER),
+    ("say what comes after what", "PUT", "/api/features/{feature}/after", {"after": []}, STEER),
     ("make a project", "POST", "/api/projects", {"name": "P"}, MAKE),
     ("make a feature", "POST", "/api/projects/{project}/features", {"name": "F"}, MAKE),
     ("make a run", "POST", "/api/agent-runs",
@@ -53,7 +56,9 @@ def test_each_level_may_do_what_is_its_own_and_no_more(
     author = actor if level in WRITE else attached.person  # words are changed by who wrote them
     said = author.post(attached.path("/messages"), {"text": "first"})
     question = attached.agent.post(attached.path("/questions"), {"handle": "h", "text": "?"})
+    features = f"/api/projects/{run['project_id']}/features"
     names = {
+        "fresh": attached.person.post(features, {"name": "Fresh"}).json["id"],
         "run": attached.path(),
         "project": run["project_id"],
         "feature": run["feature_id"],

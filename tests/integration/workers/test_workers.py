@@ -130,7 +130,15 @@ def test_an_admin_sees_tasks_and_queues_under_their_names(machine: Machine) -> N
     registered = machine.inspect("registered", machine.somebody())
     assert isinstance(registered, list)
     assert set(registered) == {
-        "store", "forward", "launch", "sweep", "watch", "events", "quiet", "nudge",
+        "store",
+        "forward",
+        "launch",
+        "advance",
+        "sweep",
+        "watch",
+        "events",
+        "quiet",
+        "nudge",
     }
     queues = machine.inspect("active_queues", machine.somebody())
     assert isinstance(queues, list)

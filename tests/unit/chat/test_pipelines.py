@@ -172,6 +172,14 @@ def test_a_stopped_role_waits_for_a_person_and_lets_the_next_pipeline_in(world: 
     assert line.state() == "running"
 
 
+def test_a_role_that_was_ended_from_outside_is_tried_again_as_one_that_failed(world: World):
+    line = started(world)
+    line.end("stopped", summary="The run was ended from outside (SIGTERM).")
+    assert line.turns() == [("architect", "next"), ("architect", "retry")]
+    text = line.read()[0]["body"]["text"]
+    assert "Miso (architect) failed:\n> The run was ended from outside (SIGTERM)." in text
+
+
 def test_a_role_is_started_again_by_hand_with_a_note_and_the_rest_follows(world: World):
     line = started(world, skip=["tester"])
     line.end()

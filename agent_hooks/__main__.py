@@ -63,12 +63,18 @@ def _parser() -> argparse.ArgumentParser:
     wait.add_argument("--no-wait", action="store_true")
 
     commands.add_parser("status", help="the run and the connection, as JSON")
+    commands.add_parser("look", help="fetch mail now (what a nudge from outside calls)")
     commands.add_parser("mailbox", help="what waits for the agent, as JSON lines")
 
     finish = commands.add_parser("finish", help="end the run")
     finish.add_argument("--summary")
     finish.add_argument(
         "--outcome", choices=["completed", "failed", "stopped"], default="completed"
+    )
+    finish.add_argument(
+        "--verdict",
+        choices=["approved", "changes_requested"],
+        help="a reviewer's; changes_requested sends the work back",
     )
     return parser
 
@@ -212,6 +218,16 @@ def _status(_: argparse.Namespace) -> int:
     return DONE
 
 
+def _look(_: argparse.Namespace) -> int:
+    """Only asks the sidecar that is there: who comes in by ECS Exec is another user and must start none."""
+    from agent_hooks import local
+    from agent_hooks.state import StateDir
+
+    found = local.call(StateDir.from_environ(), "look")["found"]
+    print(f"omakase: looking, {found} found")
+    return DONE
+
+
 def _mailbox(_: argparse.Namespace) -> int:
     from agent_hooks import local
     from agent_hooks.state import StateDir
@@ -225,7 +241,7 @@ def _finish(given: argparse.Namespace) -> int:
     from agent_hooks.loop import Agent
 
     agent = Agent.join()
-    unread = agent.finish(given.summary, outcome=given.outcome)
+    unread = agent.finish(given.summary, outcome=given.outcome, verdict=given.verdict)
     for mail in unread:
         print(json.dumps({"id": mail.id, "from": mail.author, "text": mail.text}))
     if unread:

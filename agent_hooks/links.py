@@ -27,6 +27,7 @@ class Links:
         self._texts_changed = threading.Condition()
         self._apis: List[RunApi] = []
         self._threads: List[threading.Thread] = []
+        self._poll: Optional[RunApi] = None
 
     def start(self) -> None:
         for loop in (self._mailbox, self._send, self._heartbeat, self._deltas):
@@ -68,6 +69,7 @@ class Links:
 
     def _mailbox(self) -> None:
         api, backoff, core = self.api(), Backoff(), self._core
+        self._poll = api
         wait_s = 0  # the first time: what is there already
         while not core.over():
             holder, asked_at = core.holder, time.monotonic()
@@ -111,6 +113,25 @@ class Links:
             core.end("ended")
         finally:
             self._close(api)
+
+    def look(self, timeout_s: float) -> int:
+        """Ask for mail now, beside the poll that waits; returns how much there was. Raises Unreachable,
+        Refused, Ended. Mail that the poll ought to have brought means that it hangs: it begins anew."""
+        core, poll = self._core, self._poll
+        api, holder, asked_at = self.api(timeout_s=timeout_s), core.holder, time.monotonic()
+        try:
+            answer = api.mailbox(holder, wait_s=0, timeout_s=timeout_s)
+        finally:
+            self._close(api)
+        core.reachable = True
+        core.take_in(answer, holder)
+        core.heard(answer, asked_at)
+        with core.changed:
+            core.changed.notify_all()
+        count = len(answer.get("items") or [])
+        if count and poll is not None:
+            poll.close()
+        return count
 
     def _close(self, api: RunApi) -> None:
         api.close()

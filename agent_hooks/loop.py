@@ -373,12 +373,14 @@ class Agent:
         *,
         outcome: str = "completed",
         exit_code: Optional[int] = None,
+        verdict: Optional[str] = None,
     ) -> List[Mail]:
         """End the run, but not past something unread: then the run goes on, and this returns it.
 
         Waits until all that was said has arrived at the server, however long that takes. `outcome`
         is completed, failed or stopped; only `completed` can be refused. After [] the run is over.
-        An order that stands in the way is obeyed first: raises Stopped and Interrupted.
+        An order that stands in the way is obeyed first: raises Stopped and Interrupted. `verdict` is a
+        reviewer's: approved, or changes_requested, which sends the work back.
         """
         while True:
             answer = self._call(
@@ -387,6 +389,7 @@ class Agent:
                 outcome=outcome,
                 summary=summary,
                 exit_code=exit_code,
+                verdict=verdict,
                 wait_s=POLL_S,
             )
             if answer["done"]:

@@ -19,6 +19,7 @@ Reply = Dict[str, Any]
 KINDS = frozenset(("message", "step", "log", "status", "error"))
 LOOK_AGAIN_S = 5.0
 FLUSH_S = 2.0
+LOOK_S = 5.0
 LINGER_S = 3_600.0
 
 
@@ -94,6 +95,16 @@ class Ops:
     def op_mailbox(self, _: Fields) -> Reply:
         items = self._core.inbox.waiting(now=time.time()) + self._core.inbox.orders()
         return {"items": [self._core.as_mail(item) for item in items]}
+
+    def op_look(self, _: Fields) -> Reply:
+        """Somebody outside says that there is mail."""
+        try:
+            return {"found": self._links.look(LOOK_S)}
+        except Ended as error:
+            self._core.end("ended")
+            raise SidecarRefused("run_ended", str(error)) from error
+        except (Unreachable, Refused) as error:
+            raise SidecarRefused("unreachable", str(error)) from error
 
     def op_shutdown(self, _: Fields) -> Reply:
         self._shutdown()
@@ -378,6 +389,8 @@ class Ops:
             body["summary"] = str(request["summary"])[:2_000]
         if request.get("exit_code") is not None:
             body["exit_code"] = int(request["exit_code"])
+        if request.get("verdict"):
+            body["verdict"] = str(request["verdict"])
         api = self._links.api()
         try:
             answer = api.finish(body)

@@ -116,9 +116,17 @@ class Wrapper:
             except subprocess.TimeoutExpired:
                 if self._signal is None:
                     continue
-                deadline = deadline or time.monotonic() + KILL_S
+                if deadline is None:
+                    deadline = time.monotonic() + KILL_S
+                    # beside, since the server may be away and the command must not get longer for it
+                    threading.Thread(target=self._say_goodbye, daemon=True).start()
                 if time.monotonic() > deadline:
                     self._kill(signal.SIGKILL)
+
+    def _say_goodbye(self) -> None:
+        """People see that it goes, and why, while the command still puts its things away."""
+        if self._signal is not None and not self._stopped:
+            self._event("status", {"status": "working", "detail": _goodbye(self._signal)})
 
     def _read(self, stream: str, pipe: Any, out: int) -> None:
         lines, passing = Lines(), True
@@ -228,8 +236,7 @@ class Wrapper:
         if self._stopped or (status is not None and status["stop"]):
             fields.update(outcome="stopped", summary="A person stopped the run.")
         elif self._signal is not None:
-            name = signal.Signals(self._signal).name
-            fields.update(outcome="stopped", summary=f"The run was ended from outside ({name}).")
+            fields.update(outcome="stopped", summary=_goodbye(self._signal))
         elif code:
             said = f"The command ended with exit code {code}."
             body = {"summary": said}
@@ -263,6 +270,18 @@ class Wrapper:
                 except (Ended, HooksError, OSError):
                     continue
         return None
+
+
+def _goodbye(number: int) -> str:
+    """Why it ends, as far as can be known inside: a task is not told whether it was a person or Spot, and on
+    Spot the signal may come before the notice."""
+    name = signal.Signals(number).name
+    if not os.environ.get("ECS_CONTAINER_METADATA_URI_V4"):
+        return f"The run was ended from outside ({name})."
+    said = f"ECS ends the task ({name})."
+    if "SPOT" in os.environ.get("OMAKASE_CAPACITY", ""):
+        said += " It runs on Spot capacity, which AWS may take back at any time."
+    return said
 
 
 def _pass_on(out: int, data: bytes) -> bool:

@@ -105,6 +105,58 @@ while True: time.sleep(1)
     assert server.lines() == ["ready", "bye"]
 
 
+def test_a_task_that_ecs_ends_says_goodbye_with_its_reason_and_leaves_nothing_leased(
+    server: Any, running: Callable[..., Any], env: dict[str, str], until: Callable[..., Any]
+) -> None:
+    env["ECS_CONTAINER_METADATA_URI_V4"] = "http://169.254.170.2/v4/x"
+    env["OMAKASE_CAPACITY"] = "FARGATE_SPOT"
+    script = """
+import signal, sys, time
+def bye(*_):
+    print("putting away", flush=True)
+    time.sleep(1)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, bye)
+print("ready", flush=True)
+while True: time.sleep(1)
+"""
+    with running(script) as process:
+        assert process.stdout.readline() == "ready\n"
+        unread = server.say("nobody will read me")
+        until(lambda: server.state(unread) == "leased")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    words = (
+        "ECS ends the task (SIGTERM). "
+        "It runs on Spot capacity, which AWS may take back at any time."
+    )
+    assert (server.ended["outcome"], server.ended["summary"]) == ("stopped", words)
+    said = [event["body"].get("detail") for event in server.of("status")]
+    assert said.count(words) >= 1, "while it was still putting things away"
+    assert server.lines() == ["ready", "putting away"], "its spool was sent"
+    assert server.state(unread) == "undelivered"
+
+
+def test_a_look_from_outside_brings_the_mail_and_says_so(
+    server: Any, running: Callable[..., Any], hooks: Hooks, until: Callable[..., Any]
+) -> None:
+    with running("import time; print('up', flush=True); time.sleep(600)") as process:
+        assert process.stdout.readline() == "up\n"
+        done = hooks("look")
+        assert (done.returncode, done.stdout[:16]) == (0, "omakase: looking")
+        message = server.say("look!")
+        done = hooks("look")
+        assert done.returncode == 0, done.stderr
+        until(lambda: server.state(message) == "leased")
+        server.away()
+        failed = hooks("look")
+        assert failed.returncode == 1
+        assert "omakase: looking" not in failed.stdout
+        server.back()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
 def test_stop_ends_a_command_that_knows_nothing_of_orders(
     server: Any, running: Callable[..., Any]
 ) -> None:

@@ -122,7 +122,9 @@ class Lifecycle:
         """Open the log of a run whose row is there, with `opening` as the first in its mailbox, bring it
         what people wrote and nobody has read, and have it started. May be done again."""
         self.open_log(run, opening=[opening])
-        if self._context.log.item(run.id, opening.id) is None:  # somebody looked before there was a log
+        if (
+            self._context.log.item(run.id, opening.id) is None
+        ):  # somebody looked before there was a log
             self._context.log.append(run.id, [opening])
         self._carry_over.into(run)
         self._context.runs_changed(run.project_id)
@@ -347,9 +349,7 @@ class Lifecycle:
             body = ErrorBody(summary=(detail or "The agent ended with an error.")[:2_000])
             drafts.append(draft(run_id, principal.sender(), body, now=now))
         verdict = verdict if outcome is RunStatus.COMPLETED else None
-        drafts.append(
-            self.status_draft(run_id, principal, outcome, detail=detail, verdict=verdict)
-        )
+        drafts.append(self.status_draft(run_id, principal, outcome, detail=detail, verdict=verdict))
         cancelled = draft(
             run_id, SYSTEM.sender(), AnswerBody(question_id="@qid", outcome=Outcome.CANCELLED),
             now=now, event_id="@id",

@@ -69,5 +69,7 @@ def test_a_registered_agent_talks_with_a_person_to_the_end(
     agent.confirm([mail.id], text=mail.envelope)
     found = serving.until(lambda: anna.get(f"{path}/messages/{wanted}").json["proof"])
     assert found["text"] == mail.envelope
-    assert agent.finish("Done.") == []
+    assert agent.finish("Done.", verdict="changes_requested") == []
     serving.until(lambda: anna.get(path).json["run"]["status"] == "completed")
+    last = events("status")[-1]["body"]
+    assert (last["detail"], last["verdict"]) == ("Done.", "changes_requested")

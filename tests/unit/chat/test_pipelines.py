@@ -8,8 +8,9 @@ import pytest
 
 from chat.access import Level
 from chat.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid
-from chat.events import Action, OrderBody
+from chat.events import Action, EventJson, OrderBody
 from chat.requests import (
+    AskQuestion,
     ComesAfter,
     Report,
     ReportedEvent,
@@ -157,6 +158,22 @@ def test_unread_words_go_to_the_next_role_when_their_own_is_skipped(world: World
         "call it total_price",
         "and round the total",
     ]
+
+
+def test_an_open_question_goes_on_with_its_agent_and_not_with_another_role(world: World):
+    line = started(world, skip=["architect"])
+    ask = AskQuestion(handle="q", text="Which?")
+    world.chat.questions.ask(line.agent(line.current()), line.current(), ask)
+    line.end("failed")
+    assert [one["body"]["text"] for one in open_questions(line)] == ["Which?"]
+    line.end("failed")
+    skip(line, "coder")
+    assert line.turns()[-1] == ("reviewer", "next")
+    assert open_questions(line) == []
+
+
+def open_questions(line: Line) -> list[EventJson]:
+    return line.world.chat.questions.list(ANNA, line.current())
 
 
 def test_a_stopped_role_waits_for_a_person_and_lets_the_next_pipeline_in(world: World):

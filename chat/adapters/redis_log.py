@@ -189,6 +189,8 @@ class RedisLog:
             "before": state.before, "stop_at": state.stop_at_ms,
         }  # fmt: skip
         meta |= {name: value for name, value in optional.items() if value is not None}
+        with _reachable():  # before, and apart: it lives in another slot
+            self._redis.zadd(ACTIVE, {run_id: 0})
         with _reachable(), self._redis.pipeline(transaction=True) as pipe:
             try:
                 pipe.watch(key["meta"])  # type: ignore[no-untyped-call]  # redis-py has none here
@@ -209,7 +211,6 @@ class RedisLog:
                 for name, question in _questions_json(state).items():
                     pipe.hset(key["questions"], name, question)
                 pipe.hset(key["meta"], mapping=cast("Any", meta))
-                pipe.zadd(ACTIVE, {run_id: 0})
                 pipe.execute()
             except redis.WatchError:
                 return  # somebody else has restored it in the meantime

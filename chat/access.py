@@ -26,7 +26,9 @@ class Permission(StrEnum):
     WRITE = "write"  # a message, an edit, a cancel, typing, read marks
     ANSWER = "answer"  # a question
     ORDER = "order"  # pause, resume, interrupt, stop, check in
-    PIPELINE = "pipeline"  # start a pipeline, skip a role, start one again, say what comes after what
+    PIPELINE = (
+        "pipeline"  # start a pipeline, skip a role, start one again, say what comes after what
+    )
     CREATE = "create"  # a project, a feature, a run
     REPORT = "report"  # the agent's side: events, questions, heartbeat, mailbox, finish
 

@@ -243,7 +243,9 @@ class DynamoStore:
         before = row.version - 1
         condition = "version = :before"
         if before == 0:  # a row of before there were versions has none
-            condition = f"attribute_exists({key}) AND (attribute_not_exists(version) OR {condition})"
+            condition = (
+                f"attribute_exists({key}) AND (attribute_not_exists(version) OR {condition})"
+            )
         return self._put_if(table, item_of(row, key), condition, {":before": {"N": str(before)}})
 
     def _put_if(self, table: str, item: Item, condition: str, values: Item | None = None) -> bool:

@@ -68,7 +68,9 @@ class CarryOver:
     def _move(self, old: Run, new: Run, *, standing: bool) -> int:
         left = left_by(self._context, old.id)
         moved = self._move_unread(old, new, left)
-        if standing and old.agent_id == new.agent_id:  # a question or an order is to its agent alone
+        if (
+            standing and old.agent_id == new.agent_id
+        ):  # a question or an order is to its agent alone
             moved += self._standing.move(old, new, left)
         if moved or new.id in left.moved_to.values():
             self._passing_on.tell(old, new)

@@ -119,6 +119,7 @@ class EcsRuntime:
         """Each task's state; those of a batch that AWS did not answer for are left out."""
         found: dict[str, Alive] = {}
         for batch in _batches(list(dict.fromkeys(handles))):
+            asked = {_id_of(arn): arn for arn in batch}
             try:
                 with asking_aws():
                     answer = self._ecs.describe_tasks(cluster=self._place.cluster, tasks=batch)
@@ -130,7 +131,8 @@ class EcsRuntime:
                 found[str(task["taskArn"])] = alive(task, CONTAINER)
             for failure in answer.get("failures") or []:
                 if failure.get("reason") == "MISSING":
-                    found[str(failure["arn"])] = Alive(running=False, missing=True, reason=GONE)
+                    arn = asked.get(_id_of(str(failure["arn"])), str(failure["arn"]))
+                    found[arn] = Alive(running=False, missing=True, reason=GONE)
         return found
 
     def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
@@ -222,6 +224,11 @@ class EcsRuntime:
             ],
             **capacity,
         }
+
+
+def _id_of(arn: str) -> str:
+    """The task's id: failures name it by an ARN of the old or the new form."""
+    return arn.rpartition("/")[2]
 
 
 def _batches(handles: list[str]) -> Iterator[list[str]]:

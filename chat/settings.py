@@ -114,13 +114,13 @@ class Settings(BaseModel):
     watch_every_s: float = Field(ge=1, le=300)
 
     # agents as tasks (RUNTIME=ecs)
-    ecs_cluster: str = ""
+    ecs_cluster: str | None = None
     ecs_task_family_prefix: str = "omakase-agent-"
     ecs_subnets: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     ecs_security_groups: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     ecs_assign_public_ip: Literal["ENABLED", "DISABLED"] = "DISABLED"
-    ecs_capacity_provider: str = ""
-    ecs_events_queue_url: str = ""
+    ecs_capacity_provider: str | None = None
+    ecs_events_queue_url: str | None = None
     run_token_secret_prefix: str = "omakase/run-token/"  # noqa: S105 - where tokens are kept, no token
     nudge_after_s: float = Field(default=30, ge=1, le=86_400)
 

@@ -25,7 +25,7 @@ class EcsParts:
     @property
     def _region(self) -> str | None:
         """Of the cluster's ARN, else the store's, else boto3's own default (None)."""
-        parts = self._settings.ecs_cluster.split(":")
+        parts = (self._settings.ecs_cluster or "").split(":")
         if len(parts) > 3 and parts[3]:  # arn:aws:ecs:REGION:…
             return parts[3]
         return self._settings.dynamodb.region if self._settings.dynamodb else None
@@ -36,11 +36,11 @@ class EcsParts:
             if not getattr(settings, name):
                 raise Invalid(f"{name.upper()} is not set, and RUNTIME=ecs needs it.")
         place = Place(
-            cluster=settings.ecs_cluster,
+            cluster=settings.ecs_cluster or "",
             subnets=settings.ecs_subnets,
             security_groups=settings.ecs_security_groups,
             assign_public_ip=settings.ecs_assign_public_ip,
-            capacity_provider=settings.ecs_capacity_provider,
+            capacity_provider=settings.ecs_capacity_provider or "",
             family_prefix=settings.ecs_task_family_prefix,
             secret_prefix=settings.run_token_secret_prefix,
         )

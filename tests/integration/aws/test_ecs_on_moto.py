@@ -100,7 +100,6 @@ def test_a_tasks_whole_life(account: Callable[[str], Any], runtime: EcsRuntime) 
 def test_of_a_task_that_is_in_no_answer_nothing_is_known(runtime: EcsRuntime) -> None:
     arn = f"arn:aws:ecs:{REGION}:123456789012:task/agents/{'0' * 32}"
     assert runtime.describe([arn]) == {}, "moto leaves out the failure MISSING that ECS sends"
-    runtime.stop(arn, grace_s=0)
 
 
 def test_a_task_whose_handle_nobody_has_is_found_by_its_run(runtime: EcsRuntime) -> None:

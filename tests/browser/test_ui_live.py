@@ -136,6 +136,10 @@ def test_an_event_that_is_missing_in_between_is_asked_for(story: Story, nori: Pa
 
 
 def test_a_session_that_ends_leads_to_the_sign_in(story: Story, nori: Page, ui: UiServer) -> None:
+    for _ in range(100):  # until its socket is there to be cut
+        if ui.lines:
+            break
+        nori.wait_for_timeout(50)
     story.kitchen.signed_in = False
     ui.cut(4401)
     expect(nori.get_by_label("Your name")).to_be_visible()

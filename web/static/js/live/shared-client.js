@@ -183,6 +183,8 @@ export class SharedClient {
       this.patience = setTimeout(() => {
         this.isSilent = true;
         this.signal.notify();
+        // a refused handshake does not say why: a session that has ended answers 401 here, and that is told by isSignedOut
+        void this.api.session().catch(() => {});
       }, PATIENCE_MS);
     }
     this.signal.notify();

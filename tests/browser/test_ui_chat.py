@@ -338,6 +338,16 @@ def test_reading_above_is_not_disturbed_and_a_pill_counts_what_came(
     expect(pill).to_have_count(0)
 
 
+def test_at_the_bottom_one_stays_there_however_tall_what_comes_is(story: Story, nori: Page) -> None:
+    scroller = nori.locator(".chat-scroll")
+    # the scroll event of one growth comes after the next: what grew is not somebody scrolling up
+    paragraphs = "\n\n".join(f"Line {number}" for number in range(12))
+    for number in range(12):
+        story.kitchen.say(story.nori, f"Tall {number}\n\n{paragraphs}\n\nEnd of {number}")
+        scroller.evaluate("e => e.dispatchEvent(new Event('scroll'))")
+    expect(nori.locator(".chat-rows").get_by_text("End of 11", exact=True)).to_be_in_viewport()
+
+
 def test_the_divider_marks_what_came_since_the_last_look(story: Story, nori: Page) -> None:
     nori.get_by_role("button", name="Close chat").click()
     story.kitchen.say(story.nori, "While you were away.")
@@ -405,3 +415,12 @@ def test_the_panel_stands_in_a_page_of_somebody_elses(
     expect(page.locator("omakase-chat h2")).to_have_text("Miso")
     expect(page.get_by_text("The plan is in")).to_be_visible()
     expect(page.get_by_text("This conversation has ended")).to_be_visible()
+
+
+def test_what_was_done_for_the_run_stands_as_a_quiet_line(story: Story, nori: Page) -> None:
+    story.kitchen.emit(
+        story.nori,
+        "notice",
+        {"about": "moved", "text": "2 unseen messages moved to Nori's next run."},
+    )
+    expect(nori.locator(".row[data-kind=notice]")).to_contain_text("2 unseen messages moved")

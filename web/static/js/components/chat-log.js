@@ -28,6 +28,7 @@ export class ChatLog extends LightElement {
     /** @type {RunFeed} */
     this.feed = /** @type {any} */ (null);
     this.isPinned = true;
+    this.topBefore = 0;
     this.below = 0;
     /** @type {number|null} the divider stands after this seq, fixed when the panel opened */
     this.dividerAfter = null;
@@ -77,13 +78,20 @@ export class ChatLog extends LightElement {
   settle() {
     const scroller = this.scroller;
     if (!scroller) return;
-    if (this.isPinned) scroller.scrollTop = scroller.scrollHeight;
+    if (this.isPinned) {
+      scroller.scrollTop = scroller.scrollHeight;
+      this.topBefore = scroller.scrollTop;
+    }
     this.markRead();
   }
 
   scrolled() {
     const scroller = this.scroller;
-    this.isPinned = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_PX;
+    const isNear = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_PX;
+    // the event comes a frame late: what grew meanwhile is no reason to let go, only somebody's scrolling up is
+    if (isNear) this.isPinned = true;
+    else if (scroller.scrollTop < this.topBefore - 1) this.isPinned = false;
+    this.topBefore = scroller.scrollTop;
     if (scroller.scrollTop < 200) void this.feed.loadOlder();
     this.markRead();
   }
@@ -160,6 +168,8 @@ export class ChatLog extends LightElement {
         return html`<p class="line">${event.sender.name} ${orderWords(event.body.action, event.body.every_steps)} · ${time}</p>`;
       case "status":
         return html`<p class="line muted">${statusWord(event.body.status, event.body.phase)}${event.body.detail ? html`: ${event.body.detail}` : ""} · ${time}</p>`;
+      case "notice":
+        return html`<p class="line muted">${event.body.text} · ${time}</p>`;
       case "error":
         return html`<div class="error-note"><p><strong>${event.body.summary}</strong> ${time}</p>
           ${event.body.detail ? html`<details open><summary>Detail</summary><pre tabindex="0">${event.body.detail}</pre></details>` : ""}</div>`;

@@ -5,7 +5,7 @@ import { Problem } from "../problem.js";
 import { RunView } from "../store/run-view.js";
 import { Signal } from "./signal.js";
 
-const TALK_KINDS = ["message", "question", "answer", "order", "status", "step", "error", "receipt"];
+const TALK_KINDS = ["message", "question", "answer", "order", "status", "step", "error", "notice", "receipt"];
 const PAGE = 80;
 const LOG_PAGE = 100;
 

@@ -3,7 +3,7 @@ import { Receipts } from "./receipts.js";
 import { StreamingText } from "./streaming-text.js";
 
 export const ENDED = new Set(["completed", "failed", "stopped"]);
-const TALK = new Set(["message", "question", "answer", "order", "status", "step", "error"]);
+const TALK = new Set(["message", "question", "answer", "order", "status", "step", "error", "notice"]);
 
 /**
  * A run as a person sees it: a pure fold of its events. The same events in any order, any number of

@@ -100,7 +100,9 @@ class ListedRuntime:
         }
 
     def settle(self, runs: Any, *, overdue: Any) -> dict[str, Alive]:
-        self.stopped += [run.handle for run in runs if run.id in overdue and run.id in self.lingering]
+        self.stopped += [
+            run.handle for run in runs if run.id in overdue and run.id in self.lingering
+        ]
         return {
             run.id: self.states.get(run.handle or "", Alive(running=False))
             for run in runs

@@ -93,7 +93,9 @@ def test_a_tasks_whole_life(account: Callable[[str], Any], runtime: EcsRuntime) 
     runtime.stop(started.handle, grace_s=10, reason="Omakase: enough")
     assert not runtime.describe([started.handle])[started.handle].running
     assert run.id in runtime.settle([ended], overdue=[])
-    assert secrets.list_secrets()["SecretList"] == []
+    # an account that moto already had for another test of this process keeps that one's secrets
+    left = [secret["Name"] for secret in secrets.list_secrets()["SecretList"]]
+    assert not [name for name in left if run.id in name]
     assert run.id in runtime.settle([ended], overdue=[]), "again is harmless"
 
 

@@ -32,14 +32,18 @@ fi
 
 # loadgroup: tests marked with the same xdist_group share one process and its servers
 run() {
-    .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-auto}" --dist loadgroup "$@" || failed=1
+    processes=$1
+    shift
+    .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-$processes}" --dist loadgroup "$@" || failed=1
 }
 if [ $# -gt 0 ]; then
-    run "$@"
+    run auto "$@"
 else
+    # one more than there are cores: many tests wait for a process that they have started
+    cores=$(getconf _NPROCESSORS_ONLN)
     # apart: the browser's driver leaves an event loop running in its process, under which no other
     # can be started, and switches greenlets under other tests' feet
-    run tests --ignore tests/browser
-    run tests/browser
+    run $((cores + 1)) tests --ignore tests/browser
+    run auto tests/browser
 fi
 [ $failed = 0 ] || { echo "make test failed" >&2; exit 1; }

@@ -38,7 +38,7 @@ class Omakase:
         self.environ = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "STATE_DIR": str(folder / "state"), "PORT": str(self.port), "WEB_WORKERS": "1",
-            "WORKER_CONCURRENCY": "1", "DEMO_PACE_S": "1", "LOG_LEVEL": "WARNING",
+            "WORKER_CONCURRENCY": "1", "DEMO_PACE_S": "0.5", "LOG_LEVEL": "WARNING",
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -178,14 +178,27 @@ def table(results: list[Result], *, quick: bool) -> str:
     return "\n".join(lines)
 
 
-def write_readme(text: str) -> None:
-    """Replace what is between the marks."""
+def write_readme(text: str, measured: set[str]) -> None:
+    """Replace what is between the marks; figures that were not measured now keep their lines."""
     readme = README.read_text()
     before, found, rest = readme.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    earlier, closed, after = rest.partition(END)
+    rows = [line for line in earlier.splitlines() if "ARGS=" in line]
+    kept = [line for line in rows if _figure_of(line) not in measured]
+    if kept:
+        head, ruler, *lines = text.splitlines()
+        order = {figure: place for place, figure in enumerate(FIGURES)}
+        fresh = [line for line in lines if line.startswith("|")]
+        told = [line for line in lines if not line.startswith("|")]
+        body = sorted(kept + fresh, key=lambda line: order.get(_figure_of(line), len(order)))
+        text = "\n".join([head, ruler, *body, *told])
     if not (found and closed):
         raise SystemExit(f"README.md has no '{BEGIN}' and '{END}'")
     README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def _figure_of(line: str) -> str:
+    return line.partition("ARGS=")[2].partition("`")[0]
 
 
 def main() -> int:
@@ -203,7 +216,9 @@ def main() -> int:
     for figure in given.figures or FIGURES:
         bench.measure(figure)
         if given.write_readme:  # after each: who breaks off keeps what there is
-            write_readme(table(bench.results, quick=given.quick))
+            write_readme(
+                table(bench.results, quick=given.quick), {one.figure for one in bench.results}
+            )
     results = bench.results
     count = {
         word: sum(one.verdict == word for one in results)

@@ -80,8 +80,9 @@ class Supervisor:
     def add(self, name: str, start: Callable[[], subprocess.Popen[bytes]]) -> Service:
         """Start a service now; they are stopped in the opposite order."""
         service = Service(name, start)
-        self.services.append(service)
         self._start(service)
+        # known only now: `look` may run on another thread, and starts what it finds not running
+        self.services.append(service)
         return service
 
     def run(self) -> None:

@@ -182,3 +182,29 @@ def test_services_end_when_the_supervisor_is_killed(supervise):
     ended, _, _ = select.select([service], [], [], 20)
     os.close(service)
     assert ended
+
+
+def test_a_service_is_started_once_though_somebody_looks_while_it_is_added():
+    """In a process of its own, since a supervisor takes every stranger below it for its own."""
+    told = """
+import subprocess
+from supervisor import Supervisor
+supervisor, started = Supervisor(print), []
+def start():
+    started.append(1)
+    if len(started) == 1:
+        supervisor.look()  # as the watching thread may, at this very moment
+    return subprocess.Popen(["sleep", "60"], start_new_session=True)
+supervisor.add("one", start)
+print("started", len(started))
+supervisor.stop()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        cwd=SCRIPTS,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "started 1\n"

@@ -34,12 +34,7 @@ fi
 run() {
     processes=$1
     shift
-    .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-$processes}" --dist loadgroup "$@" && return
-    # These machines are shared and noisy: what failed beside others is tried once more, alone. What
-    # fails again has failed; what does not stays named above, and is worth a look.
-    echo "Tried once more, alone, one after another:"
-    .venv/bin/python -m pytest -q -p no:randomly --last-failed --last-failed-no-failures none "$@" ||
-        failed=1
+    .venv/bin/python -m pytest -q -n "${TEST_PROCESSES:-$processes}" --dist loadgroup "$@" || failed=1
 }
 if [ $# -gt 0 ]; then
     run auto "$@"

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, status_c
 from tests.serving import Api, Attached, Server, attach
 from web.endpoint import OPERATIONS
 
-EXAMPLES = 8
+EXAMPLES = 12
 _SKIPPED = {"streams_stream"}  # never ends; tests/integration/web/test_streams.py reads it
 
 

@@ -17,11 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from agent_hooks import hook_script, local  # noqa: E402
-from agent_hooks.state import StateDir  # noqa: E402
+from agent_hooks import hook_script, local
+from agent_hooks.state import StateDir
 
 ROUNDS = 30
 TARGET = 1.7

@@ -16,9 +16,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+import npm
+
+from bench import ROOT
 from bench.load import Load, command, ours, plain
 from bench.load import appends as our_appends
-from bench.stage import ROOT, SERVER_CORE, Stage, Web, free_port, until
+from bench.stage import SERVER_CORE, Stage, Web, free_port, until
 
 NODE = ROOT / "bench" / "node"
 NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
@@ -182,18 +185,10 @@ def _takes(port: int, path: str) -> bool:
 
 def _node(stage: Stage, name: str) -> int:
     """Start one of bench/node's servers; its port. Raises MissingError."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise MissingError("no node and npm")
-    lock = NODE / "package-lock.json"
-    stamp = NODE / "node_modules" / ".package-lock.json"
-    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
-        done = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=NODE, check=False,
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        if done.returncode:
-            raise MissingError(f"npm ci failed: {done.stderr[-200:]}")
-        stamp.touch()
+    try:
+        npm.install(NODE)
+    except npm.NpmError as error:
+        raise MissingError(str(error)) from error
     port = free_port()
     started = stage.start(
         f"{name}-{port}", f"node {NODE / name}.js {port} {stage.redis.url}",

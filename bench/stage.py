@@ -19,18 +19,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+from supervisor import TIED, spawn
 
-from supervisor import TIED, spawn  # noqa: E402
-
-from chat.access import Level, Principal  # noqa: E402
-from chat.adapters import embedded_redis  # noqa: E402
-from chat.adapters.embedded_redis import EmbeddedRedis, free_port  # noqa: E402
-from chat.bootstrap import Chat, bootstrap  # noqa: E402
-from chat.events import SenderKind  # noqa: E402
-from chat.requests import CreateFeature, CreateProject, CreateRun  # noqa: E402
-from chat.settings import load_settings  # noqa: E402
+from bench import ROOT
+from chat.access import Level, Principal
+from chat.adapters import embedded_redis
+from chat.adapters.embedded_redis import EmbeddedRedis, free_port
+from chat.bootstrap import Chat, bootstrap
+from chat.events import SenderKind
+from chat.requests import CreateFeature, CreateProject, CreateRun
+from chat.settings import load_settings
 
 __all__ = [
     "ANNA", "CLIENT_CORE", "ROOT", "SERVER_CORE", "TIED", "KeepAlive", "NoTasks", "Stage", "Started",

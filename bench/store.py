@@ -7,16 +7,17 @@ One worker process each, never at the same time. On SQLite, and on DynamoDB's st
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
 
+import npm
 from celery import Celery
 
+from bench import ROOT
 from bench.figure import median, options, say, skip
 from bench.load import appends
-from bench.stage import ROOT, Stage, until
+from bench.stage import Stage, until
 from chat.ports import Record
 
 CELERY = "--without-gossip --without-mingle --loglevel=INFO --concurrency=1"
@@ -75,15 +76,9 @@ def peer(stage: Stage, events: int) -> float:
 
 
 def dynalite() -> subprocess.Popen[bytes]:
-    """A second implementation of DynamoDB, in memory. Raises FileNotFoundError."""
+    """A second implementation of DynamoDB, in memory. Raises npm.NpmError."""
     folder = ROOT / "tests" / "node"
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise FileNotFoundError("no node and npm")
-    if not (folder / "node_modules" / "dynalite").exists():
-        subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True,
-            capture_output=True, timeout=300,
-        )  # fmt: skip
+    npm.install(folder)
     return subprocess.Popen(
         ["node", str(folder / "dynalite.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -113,7 +108,7 @@ def main() -> None:
     compare("SQLite", ">= 20", (2_000, 100, 1) if quick else (20_000, 1_000, 3))
     try:
         server = dynalite()
-    except (FileNotFoundError, subprocess.SubprocessError) as error:
+    except npm.NpmError as error:
         skip("events stored, DynamoDB stand-in / one Celery task each", str(error), ">= 10")
         return
     try:

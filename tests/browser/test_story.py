@@ -3,6 +3,7 @@ Redis, a real worker, and the four agents of the demo at work on a real git repo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -59,11 +60,12 @@ class Omakase:
             return False
 
     def kill_everything(self) -> int:
-        """SIGKILL to every process there is, agents and Redis too; returns how many."""
+        """SIGKILL to every process there is, agents and Redis too; returns how many there were."""
         assert self.process is not None
         pids = [self.process.pid, *_descendants(self.process.pid)]
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # went with its parent meanwhile
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         return len(pids)
 

@@ -8,9 +8,6 @@ event          event(run, seq, …) -> Record, as the log would give it
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -34,37 +31,17 @@ from chat.ids import new_id
 from chat.ports import Record, Store
 from chat.runs import Role, Run, StartKind
 from tests.ecs_world import aws  # noqa: F401 - a fixture of the runtimes
+from tests.tools import npm_packages
 
 NODE = Path(__file__).parent.parent / "node"
 KEYS = {"aws_access_key_id": "for", "aws_secret_access_key": "tests"}
 
 
-def missing(what: str) -> None:
-    """A tool a test needs is away: fine on a laptop, a failure in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="session")
 def dynalite_url() -> Iterator[str]:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        missing("node and npm are needed for dynalite")
-        return
-    with (NODE / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest-xdist workers, one install
-        # npm writes this file last; older than the lock file, it is of another version
-        done = NODE / "node_modules" / ".package-lock.json"
-        pinned = NODE / "package-lock.json"
-        if not done.exists() or done.stat().st_mtime < pinned.stat().st_mtime:
-            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", NODE]
-            install = subprocess.run(command, check=False, capture_output=True, text=True)
-            if install.returncode != 0:
-                missing(f"dynalite could not be installed: {install.stderr[-500:]}")
-            done.touch()
+    npm_packages(NODE)
     process = subprocess.Popen(
-        [node, NODE / "dynalite.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["node", NODE / "dynalite.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
         assert process.stdin is not None

@@ -7,11 +7,8 @@ look), and gives acknowledgements payload type 3 and no flags. In all else it is
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +28,7 @@ from chat.adapters.ssm_channel.frames import (
     decode,
     encode,
 )
+from tests.tools import npm_packages
 
 NODE = Path(__file__).parent.parent / "node" / "ssm"
 TYPE, DIGEST = slice(4, 36), slice(80, 112)
@@ -40,30 +38,12 @@ JS_MAX = 2**53 - 1
 Ask = Callable[..., dict[str, Any]]
 
 
-def missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
     """ask(build=…) or ask(parse=hex) of ssm-session."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        missing("node and npm are needed for ssm-session")
-        return
-    with (NODE / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several pytest-xdist workers, one install
-        done = NODE / "node_modules" / ".package-lock.json"
-        if not done.exists() or done.stat().st_mtime < (NODE / "package-lock.json").stat().st_mtime:
-            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", NODE]
-            install = subprocess.run(command, check=False, capture_output=True, text=True)
-            if install.returncode != 0:
-                missing(f"ssm-session could not be installed: {install.stderr[-500:]}")
-            done.touch()
+    npm_packages(NODE)
     process = subprocess.Popen(
-        [node, NODE / "frames.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["node", NODE / "frames.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with process:
         assert process.stdin is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from agent_hooks.errors import SidecarAway
 from agent_hooks.state import StateDir
 from demo.seed import TEMPLATE
 from demo.workshop import create_repository
+from tests.tools import npm_packages
 
 ROOT = Path(__file__).resolve().parents[3]
 CLAUDE = ROOT / "tests" / "node" / "claude"
@@ -30,35 +30,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="session")
 def claude() -> Path:
-    program = CLAUDE / "node_modules" / ".bin" / "claude"
-    package = CLAUDE / "node_modules" / "@anthropic-ai" / "claude-code"
-    wanted = json.loads((CLAUDE / "package.json").read_text())["dependencies"]
-    try:
-        have = json.loads((package / "package.json").read_text())["version"]
-        assert have == wanted["@anthropic-ai/claude-code"]
-        subprocess.run([program, "--version"], check=True, capture_output=True, timeout=60)
-    except (OSError, AssertionError, subprocess.CalledProcessError):
-        _install(package)
-    return program
-
-
-def _install(package: Path) -> None:
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if npm is None or node is None:
-        return _missing("npm is not there")
-    try:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=CLAUDE, check=True, capture_output=True, timeout=180)
-        subprocess.run([node, package / "install.cjs"], check=True, capture_output=True, timeout=60)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        return _missing(f"npm could not install Claude Code: {error}")
-    return None
-
-
-def _missing(why: str) -> None:
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(why)
-    pytest.skip(why)
+    modules = npm_packages(CLAUDE, then="@anthropic-ai/claude-code/install.cjs")
+    return modules / ".bin" / "claude"
 
 
 class Session:

@@ -1,0 +1,19 @@
+"""Tools that a test needs and a machine may lack."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import npm
+import pytest
+
+
+def npm_packages(folder: Path, *, then: str | None = None) -> Path:
+    """scripts/npm.py's install; where it cannot be had the test skips on a laptop and fails in CI."""
+    try:
+        return npm.install(folder, then=then)
+    except npm.NpmError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))

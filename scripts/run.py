@@ -195,6 +195,18 @@ def main() -> int:
         return 2
 
 
+def start_redis(supervisor: Supervisor, folder: Path, port: int) -> str:
+    """Start our Redis and have it kept running; its URL. Another `make run` may have taken the port since
+    it was found free: then it gets another one."""
+    first = embedded_redis.start(folder, port, otherwise_any=True, before=TIED)
+    started = iter([first.process])
+    supervisor.add(
+        "redis",
+        lambda: next(started, None) or embedded_redis.spawn(folder, first.port, before=TIED),
+    )
+    return first.url
+
+
 def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began: float) -> int:
     """Run until a signal says stop, which is how it ends well: 0."""
     build_agent_hooks()
@@ -204,14 +216,7 @@ def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began
         signal.signal(number, lambda *_: supervisor.stopping.set())
 
     if redis_port is not None:
-        folder = settings.state_dir / "redis"
-        embedded_redis.find_server()
-        redis = supervisor.add(
-            "redis", lambda: embedded_redis.spawn(folder, redis_port, before=TIED)
-        )
-        if redis.process is None:
-            raise Invalid("Redis cannot be started, see above.")
-        embedded_redis.EmbeddedRedis(redis.process, folder, redis_port).wait_ready()
+        env["REDIS_URL"] = start_redis(supervisor, settings.state_dir / "redis", redis_port)
     (first, command), *others = services_of(ROOT / "Procfile").items()
     supervisor.add(first, lambda: spawn(command, env))
     ready = threading.Event()

@@ -215,12 +215,14 @@ def start(
     directory: Path,
     port: int | None = None,
     *,
+    otherwise_any: bool = False,
     appendfsync: Fsync = "always",
     before: tuple[str, ...] = (),
 ) -> EmbeddedRedis:
     """Start a Redis that keeps its data in `directory`, and return once it answers.
 
-    Without `port` a free one is chosen. Raises Unavailable when it cannot be started.
+    Without `port` a free one is chosen; with `otherwise_any` that is done too when `port` does not do.
+    Raises Unavailable when it cannot be started.
     """
     for chance in range(3):
         chosen = port or free_port()
@@ -233,8 +235,9 @@ def start(
             server.wait_ready()
         except Unavailable:
             # Between the choice and the bind somebody else may have taken a port nobody asked for.
-            if port is not None or chance == 2:
+            if (port is not None and not otherwise_any) or chance == 2:
                 raise
+            port = None
         else:
             return server
     raise AssertionError("unreachable")

@@ -19,6 +19,7 @@
 --
 -- ARGV[1] command, ARGV[2] channel, then the command's own. The first element of a reply says how it went.
 
+local call = redis.call
 local LOG, META, ITEMS, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local LEASES, QUESTIONS, OPEN, DRAIN = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local command, CHANNEL = ARGV[1], ARGV[2]
@@ -26,22 +27,23 @@ local DRAIN_MS = 10000
 local IDS_MAX = 500 -- ids in one receipt: ReceiptBody allows 1,000, and an item of the database 400 KB
 local UNREAD_MAX = 50 -- what a refused finish shows: as much as one lease
 local OPEN_MAX, CLOSED_MAX = 16, 64 -- streamed messages that are open, and closed ones that are remembered
+local NEW_ITEM = '{"seq":%d,"kind":"%s","mode":"%s","state":"accepted","attempt":0,"version":1,"event_seq":%d}'
 local ENDED = {completed = true, failed = true, stopped = true}
 
 local wrote = false
-local epoch = redis.call('HGET', META, 'epoch')
+local epoch = call('HGET', META, 'epoch')
 
 local function put(head)
-  local seq = redis.call('HINCRBY', META, 'head', 1)
+  local seq = call('HINCRBY', META, 'head', 1)
   local json = '{"seq":' .. seq .. ',"epoch":"' .. epoch .. '",' .. string.sub(head, 2)
-  redis.call('XADD', LOG, seq .. '-0', 'e', json)
-  redis.call('PUBLISH', CHANNEL, json)
+  call('XADD', LOG, seq .. '-0', 'e', json)
+  call('PUBLISH', CHANNEL, json)
   wrote = true
   return seq, json
 end
 
 local function event(seq)
-  local found = redis.call('XRANGE', LOG, seq .. '-0', seq .. '-0')
+  local found = call('XRANGE', LOG, seq .. '-0', seq .. '-0')
   return found[1] and found[1][2][2] or ''
 end
 
@@ -50,52 +52,26 @@ local function fill(head, mark, value)
   return string.sub(head, 1, at - 1) .. value .. string.sub(head, at + #mark)
 end
 
--- A receipt about any number of ids: as many events as it takes, the second and later under ids of their own.
-local said = {}
-local function say(head, ids, attempt)
-  local seq
-  for first = 1, #ids, IDS_MAX do
-    local part = {}
-    for index = first, math.min(first + IDS_MAX - 1, #ids) do part[#part + 1] = ids[index] end
-    said[head] = (said[head] or 0) + 1
-    local own = head
-    if said[head] > 1 then
-      own = string.gsub(head, '"id":"(rcp_%w*)%w%w%w"', function(start)
-        return '"id":"' .. start .. string.format('%03d', said[head]) .. '"'
-      end, 1)
-    end
-    own = fill(own, '"@ids"', cjson.encode(part))
-    if attempt then own = fill(own, '"@attempt"', attempt) end
-    seq = put(own)
-  end
-  return seq
-end
-
-local function item_of(id)
-  local json = redis.call('HGET', ITEMS, id)
-  return json and cjson.decode(json) or nil
-end
-
 local function keep(id, item)
-  redis.call('HSET', ITEMS, id, cjson.encode(item))
+  call('HSET', ITEMS, id, cjson.encode(item))
 end
 
 local function wake()
-  if wrote and redis.call('SET', DRAIN, '1', 'NX', 'PX', DRAIN_MS) then return 1 end
+  if wrote and call('SET', DRAIN, '1', 'NX', 'PX', DRAIN_MS) then return 1 end
   return 0
 end
 
 -- Why an append is refused, or nil. `status` is where the run will be when its turn comes.
 local function refusal(op, status, index)
   if ENDED[status] and not op.after_end then return {'ENDED', status} end
-  if op.budget and redis.call('HLEN', ITEMS) >= op.budget then return {'BUDGET', op.budget} end
+  if op.budget and call('HLEN', ITEMS) >= op.budget then return {'BUDGET', op.budget} end
   if op.status then
     local allowed = false
     for _, source in ipairs(op.sources) do allowed = allowed or source == status end
     if not allowed then return {'MOVE', status, index} end
   end
   if op.answers then
-    local json = redis.call('HGET', QUESTIONS, 'q:' .. op.answers)
+    local json = call('HGET', QUESTIONS, 'q:' .. op.answers)
     if not json then return {'NO_QUESTION', op.answers} end
     local question = cjson.decode(json)
     if question.state ~= 'open' then
@@ -108,7 +84,7 @@ end
 -- An earlier append that this one repeats: {seq, json, 1}, or a refusal, or nil.
 local function earlier(op)
   if op.key then
-    local kept = redis.call('GET', KEYS[op.key])
+    local kept = call('GET', KEYS[op.key])
     if kept then
       local bar = string.find(kept, '|', 1, true)
       if string.sub(kept, 1, bar - 1) ~= op.digest then return nil, {'MISMATCH', op.id} end
@@ -117,14 +93,14 @@ local function earlier(op)
     end
   end
   if op.opens then
-    local id = redis.call('HGET', QUESTIONS, 'h:' .. op.opens)
+    local id = call('HGET', QUESTIONS, 'h:' .. op.opens)
     if id then
-      local question = cjson.decode(redis.call('HGET', QUESTIONS, 'q:' .. id))
+      local question = cjson.decode(call('HGET', QUESTIONS, 'q:' .. id))
       return {question.seq, event(question.seq), 1}
     end
   end
   if op.answers then
-    local json = redis.call('HGET', QUESTIONS, 'q:' .. op.answers)
+    local json = call('HGET', QUESTIONS, 'q:' .. op.answers)
     if json then
       local question = cjson.decode(json)
       if question.state ~= 'open' and question.digest == op.digest then
@@ -136,23 +112,23 @@ local function earlier(op)
 end
 
 local function listed(name)
-  return redis.call('HGET', OPEN, name) or ''
+  return call('HGET', OPEN, name) or ''
 end
 
 local function drop_text(id)
-  local kept = redis.call('HGET', OPEN, id)
+  local kept = call('HGET', OPEN, id)
   if not kept then return end
   local chunks = tonumber(string.sub(kept, string.find(kept, '|', 1, true) + 1))
-  for n = 1, chunks do redis.call('HDEL', OPEN, id .. ':' .. n) end
-  redis.call('HDEL', OPEN, id)
+  for n = 1, chunks do call('HDEL', OPEN, id .. ':' .. n) end
+  call('HDEL', OPEN, id)
   local ids = listed('o:')
   local at = string.find(ids, id .. ',', 1, true)
-  redis.call('HSET', OPEN, 'o:', string.sub(ids, 1, at - 1) .. string.sub(ids, at + #id + 1))
+  call('HSET', OPEN, 'o:', string.sub(ids, 1, at - 1) .. string.sub(ids, at + #id + 1))
 end
 
 local function close_text(id)
   drop_text(id)
-  redis.call('HSET', OPEN, 'c:', string.sub(listed('c:') .. id .. ',', -CLOSED_MAX * (#id + 1)))
+  call('HSET', OPEN, 'c:', string.sub(listed('c:') .. id .. ',', -CLOSED_MAX * (#id + 1)))
 end
 
 -- Streams that nobody ever completes push one another out; their sender is told 0 and begins again.
@@ -160,45 +136,44 @@ local function open_text(id)
   local ids = listed('o:')
   local _, count = string.gsub(ids, ',', ',')
   if count >= OPEN_MAX then drop_text(string.sub(ids, 1, string.find(ids, ',', 1, true) - 1)) end
-  redis.call('HSET', OPEN, 'o:', listed('o:') .. id .. ',')
+  call('HSET', OPEN, 'o:', listed('o:') .. id .. ',')
 end
 
 local function apply(op, head)
   local seq, json = put(head)
-  if op.key then redis.call('SET', KEYS[op.key], op.digest .. '|' .. seq, 'EX', op.key_ttl_s) end
+  if op.key then call('SET', KEYS[op.key], op.digest .. '|' .. seq, 'EX', op.key_ttl_s) end
   if op.mode then
-    keep(op.id, {seq = seq, kind = op.kind, mode = op.mode, state = 'accepted', attempt = 0,
-                 version = 1, event_seq = seq})
-    redis.call('ZADD', PENDING, seq, op.id)
+    call('HSET', ITEMS, op.id, string.format(NEW_ITEM, seq, op.kind, op.mode, seq))
+    call('ZADD', PENDING, seq, op.id)
   end
   if op.status then
     if op.status == 'unresponsive' then
-      redis.call('HSET', META, 'before', redis.call('HGET', META, 'status'))
+      call('HSET', META, 'before', call('HGET', META, 'status'))
     end
-    redis.call('HSET', META, 'status', op.status, 'phase', op.phase or '')
+    call('HSET', META, 'status', op.status, 'phase', op.phase or '')
   end
-  if op.stop_at then redis.call('HSET', META, 'stop_at', op.stop_at) end
-  if op.holds ~= nil then redis.call('HSET', META, 'held', op.holds and '1' or '0') end
+  if op.stop_at then call('HSET', META, 'stop_at', op.stop_at) end
+  if op.holds ~= nil then call('HSET', META, 'held', op.holds and '1' or '0') end
   if op.opens then
-    redis.call('HSET', QUESTIONS, 'q:' .. op.id, cjson.encode({seq = seq, state = 'open'}),
+    call('HSET', QUESTIONS, 'q:' .. op.id, cjson.encode({seq = seq, state = 'open'}),
                'h:' .. op.opens, op.id)
-    redis.call('HINCRBY', META, 'asks', 1)
+    call('HINCRBY', META, 'asks', 1)
   end
   if op.answers then
-    local question = cjson.decode(redis.call('HGET', QUESTIONS, 'q:' .. op.answers))
+    local question = cjson.decode(call('HGET', QUESTIONS, 'q:' .. op.answers))
     question.state, question.answer_seq, question.digest = 'answered', seq, op.digest
-    redis.call('HSET', QUESTIONS, 'q:' .. op.answers, cjson.encode(question))
-    redis.call('HINCRBY', META, 'asks', -1)
+    call('HSET', QUESTIONS, 'q:' .. op.answers, cjson.encode(question))
+    call('HINCRBY', META, 'asks', -1)
   end
   if op.closes then close_text(op.closes) end
-  if op.kind == 'step' then redis.call('HSET', META, 'step', seq) end
-  if op.last then redis.call('HSET', META, 'last', op.last) end
+  if op.kind == 'step' then call('HSET', META, 'step', seq) end
+  if op.last then call('HSET', META, 'last', op.last) end
   return {seq, json, 0}
 end
 
 -- ops: JSON array; heads follow from ARGV[first]
 local function append(ops, first)
-  local status = redis.call('HGET', META, 'status')
+  local status = call('HGET', META, 'status')
   local plan, keys = {}, {}
   for index, op in ipairs(ops) do
     local twin = op.key and keys[KEYS[op.key]]
@@ -223,11 +198,43 @@ local function append(ops, first)
   return {'OK', results, wake()}
 end
 
+-- Most calls are this one: it goes before what only the others need is even defined, which costs as much as it does.
+if command == 'append' then
+  if not epoch then return {'MISSING'} end
+  return append(cjson.decode(ARGV[3]), 4)
+end
+
+local function item_of(id)
+  local json = call('HGET', ITEMS, id)
+  return json and cjson.decode(json) or nil
+end
+
+-- A receipt about any number of ids: as many events as it takes, the second and later under ids of their own.
+local said = {}
+local function say(head, ids, attempt)
+  local seq
+  for first = 1, #ids, IDS_MAX do
+    local part = {}
+    for index = first, math.min(first + IDS_MAX - 1, #ids) do part[#part + 1] = ids[index] end
+    said[head] = (said[head] or 0) + 1
+    local own = head
+    if said[head] > 1 then
+      own = string.gsub(head, '"id":"(rcp_%w*)%w%w%w"', function(start)
+        return '"id":"' .. start .. string.format('%03d', said[head]) .. '"'
+      end, 1)
+    end
+    own = fill(own, '"@ids"', cjson.encode(part))
+    if attempt then own = fill(own, '"@attempt"', attempt) end
+    seq = put(own)
+  end
+  return seq
+end
+
 -- Leases past their deadline, or of another holder, go back into the queue.
 local function give_back(ids, head)
   local back = {}
   for _, id in ipairs(ids) do
-    redis.call('ZREM', LEASES, id)
+    call('ZREM', LEASES, id)
     local item = item_of(id)
     if item and item.state == 'leased' then
       item.state, item.holder = 'stored', nil
@@ -242,26 +249,26 @@ end
 -- Whether the holder may lease: a new one takes over from the last, and that one, should a poll of it
 -- still wait somewhere, must not take it back. The last thirty or so are remembered.
 local function takes_over(holder)
-  local present = redis.call('HMGET', META, 'holder', 'former')
+  local present = call('HMGET', META, 'holder', 'former')
   if present[1] == holder then return true end
   local former, mark = present[2] or '', '\n' .. holder .. '\n'
   if string.find(former, mark, 1, true) then return false end
   if present[1] then former = string.sub('\n' .. present[1] .. '\n' .. former, 1, 2000) end
-  redis.call('HSET', META, 'holder', holder, 'former', former)
+  call('HSET', META, 'holder', holder, 'former', former)
   return true
 end
 
 local function lease(holder, now, lease_ms, limit, task_end, head_back, head_leased)
   if not takes_over(holder) then return {} end
   local lost = {}
-  for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+  for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do
     local item = item_of(id)
-    if not item or item.holder ~= holder or tonumber(redis.call('ZSCORE', LEASES, id)) <= now then lost[#lost + 1] = id end
+    if not item or item.holder ~= holder or tonumber(call('ZSCORE', LEASES, id)) <= now then lost[#lost + 1] = id end
   end
   give_back(lost, head_back)
-  local held = redis.call('HGET', META, 'held') == '1'
+  local held = call('HGET', META, 'held') == '1'
   local taken, attempts, by_attempt = {}, {}, {}
-  for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+  for _, id in ipairs(call('ZRANGE', PENDING, 0, -1)) do
     if #taken >= limit then break end
     local item = item_of(id)
     local wanted = item.state == 'stored'
@@ -270,7 +277,7 @@ local function lease(holder, now, lease_ms, limit, task_end, head_back, head_lea
     if wanted then
       item.state, item.holder, item.attempt = 'leased', holder, item.attempt + 1
       keep(id, item)
-      redis.call('ZADD', LEASES, now + lease_ms, id)
+      call('ZADD', LEASES, now + lease_ms, id)
       if not by_attempt[item.attempt] then
         attempts[#attempts + 1] = item.attempt
         by_attempt[item.attempt] = {}
@@ -285,40 +292,37 @@ end
 
 local function run(name)
   if name == 'create' then
-    if epoch and redis.call('HGET', META, 'head') ~= '0' then return {'EXISTS'} end
+    if epoch and call('HGET', META, 'head') ~= '0' then return {'EXISTS'} end
     if not epoch then -- else it was rebuilt from a store that had only the run's row
       epoch = ARGV[3]
-      redis.call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
+      call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
                  'hb', ARGV[4], 'token', ARGV[5], 'asks', 0)
     end
     return append(cjson.decode(ARGV[6]), 7)
   end
   if not epoch then return {'MISSING'} end
 
-  if name == 'append' then
-    return append(cjson.decode(ARGV[3]), 4)
-
-  elseif name == 'snapshot' then
-    local meta = redis.call('HGETALL', META)
+  if name == 'snapshot' then
+    local meta = call('HGETALL', META)
     local items, questions = {}, {}
-    for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
-      items[#items + 1] = {id, redis.call('HGET', ITEMS, id)}
+    for _, id in ipairs(call('ZRANGE', PENDING, 0, -1)) do
+      items[#items + 1] = {id, call('HGET', ITEMS, id)}
     end
-    local kept = redis.call('HGETALL', QUESTIONS)
+    local kept = call('HGETALL', QUESTIONS)
     for index = 1, #kept, 2 do
       if string.sub(kept[index], 1, 2) == 'q:' then
         local question = cjson.decode(kept[index + 1])
         if question.state == 'open' then questions[#questions + 1] = {question.seq, event(question.seq)} end
       end
     end
-    local step = redis.call('HGET', META, 'step')
-    return {'OK', meta, items, questions, redis.call('HGETALL', OPEN),
+    local step = call('HGET', META, 'step')
+    return {'OK', meta, items, questions, call('HGETALL', OPEN),
             tonumber(step) or 0, step and event(step) or ''}
 
   elseif name == 'question' then
     local id = ARGV[3]
-    if ARGV[4] == 'handle' then id = redis.call('HGET', QUESTIONS, 'h:' .. ARGV[3]) end
-    local json = id and redis.call('HGET', QUESTIONS, 'q:' .. id)
+    if ARGV[4] == 'handle' then id = call('HGET', QUESTIONS, 'h:' .. ARGV[3]) end
+    local json = id and call('HGET', QUESTIONS, 'q:' .. id)
     if not json then return {'NO_QUESTION', ARGV[3]} end
     local question = cjson.decode(json)
     local answer = question.answer_seq
@@ -327,7 +331,7 @@ local function run(name)
   elseif name == 'lease' then
     local taken = lease(ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1',
                         ARGV[8], ARGV[9])
-    local state = redis.call('HMGET', META, 'status', 'held', 'head')
+    local state = call('HMGET', META, 'status', 'held', 'head')
     return {'OK', taken, wake(), state[1], state[2], state[3]}
 
   elseif name == 'confirm' then
@@ -344,16 +348,16 @@ local function run(name)
       local item = item_of(id)
       item.state, item.holder, item.confirmed_seq = 'in_context', nil, seq
       keep(id, item)
-      redis.call('ZREM', PENDING, id)
-      redis.call('ZREM', LEASES, id)
+      call('ZREM', PENDING, id)
+      call('ZREM', LEASES, id)
     end
     local states = {}
-    for _, id in ipairs(ids) do states[#states + 1] = {id, redis.call('HGET', ITEMS, id) or ''} end
+    for _, id in ipairs(ids) do states[#states + 1] = {id, call('HGET', ITEMS, id) or ''} end
     return {'OK', states, wake()}
 
   elseif name == 'release' then
     local holder, ids = ARGV[3], cjson.decode(ARGV[4])
-    if #ids == 0 then ids = redis.call('ZRANGE', LEASES, 0, -1) end
+    if #ids == 0 then ids = call('ZRANGE', LEASES, 0, -1) end
     local own = {}
     for _, id in ipairs(ids) do
       local item = item_of(id)
@@ -362,12 +366,12 @@ local function run(name)
     return {'OK', give_back(own, ARGV[5]), wake()}
 
   elseif name == 'expire' then
-    return {'OK', give_back(redis.call('ZRANGEBYSCORE', LEASES, '-inf', ARGV[3]), ARGV[4]), wake()}
+    return {'OK', give_back(call('ZRANGEBYSCORE', LEASES, '-inf', ARGV[3]), ARGV[4]), wake()}
 
   elseif name == 'forward' then
-    local stored = tonumber(redis.call('HGET', META, 'stored'))
+    local stored = tonumber(call('HGET', META, 'stored'))
     local ids = {}
-    for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, -1)) do
+    for _, id in ipairs(call('ZRANGE', PENDING, 0, -1)) do
       local item = item_of(id)
       if item.state == 'accepted' and item.event_seq <= stored then
         item.state = 'stored'
@@ -394,7 +398,7 @@ local function run(name)
       item.state, item.version, item.mode = 'accepted', item.version + 1, ARGV[5]
     else
       item.state, item.cancel_seq = 'cancelled', seq
-      redis.call('ZREM', PENDING, id)
+      call('ZREM', PENDING, id)
     end
     keep(id, item)
     return {'OK', {{seq, data, 0}}, wake()}
@@ -402,22 +406,22 @@ local function run(name)
   elseif name == 'finish' then
     -- 3 barrier 4 ops 5 holder 6 now 7 lease_ms 8 head_back 9 head_leased 10 head_undelivered 11 head_cancelled 12… heads
     local ops = cjson.decode(ARGV[4])
-    local status = redis.call('HGET', META, 'status')
+    local status = call('HGET', META, 'status')
     if ENDED[status] then return {'ENDED', status} end
     for index, op in ipairs(ops) do
       local bad = refusal(op, status, index)
       if bad then return bad end
     end
-    if ARGV[3] == '1' and redis.call('ZCARD', PENDING) > 0 then
+    if ARGV[3] == '1' and call('ZCARD', PENDING) > 0 then
       lease(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), UNREAD_MAX, true, ARGV[8], ARGV[9])
       local unread = {}
-      for _, id in ipairs(redis.call('ZRANGE', PENDING, 0, UNREAD_MAX - 1)) do
-        local json = redis.call('HGET', ITEMS, id)
+      for _, id in ipairs(call('ZRANGE', PENDING, 0, UNREAD_MAX - 1)) do
+        local json = call('HGET', ITEMS, id)
         unread[#unread + 1] = {id, json, event(cjson.decode(json).event_seq)}
       end
       return {'UNREAD', unread, wake()}
     end
-    local results, left = {}, redis.call('ZRANGE', PENDING, 0, -1)
+    local results, left = {}, call('ZRANGE', PENDING, 0, -1)
     if #left > 0 then
       results[#results + 1] = {say(ARGV[10], left), '', 0}
       for _, id in ipairs(left) do
@@ -426,7 +430,7 @@ local function run(name)
         keep(id, item)
       end
     end
-    local kept = redis.call('HGETALL', QUESTIONS)
+    local kept = call('HGETALL', QUESTIONS)
     for index = 1, #kept, 2 do
       local question = string.sub(kept[index], 1, 2) == 'q:' and cjson.decode(kept[index + 1])
       if question and question.state == 'open' then
@@ -434,51 +438,51 @@ local function run(name)
         local head = fill(fill(ARGV[11], '"@id"', '"ans' .. string.sub(id, 4) .. '"'), '"@qid"', '"' .. id .. '"')
         local seq, json = put(head)
         question.state, question.answer_seq, question.digest = 'cancelled', seq, ''
-        redis.call('HSET', QUESTIONS, kept[index], cjson.encode(question))
+        call('HSET', QUESTIONS, kept[index], cjson.encode(question))
         results[#results + 1] = {seq, json, 0}
       end
     end
     for index, op in ipairs(ops) do results[#results + 1] = apply(op, ARGV[11 + index]) end
-    redis.call('DEL', PENDING, LEASES, OPEN)
-    redis.call('HSET', META, 'asks', 0)
-    redis.call('HDEL', META, 'token')
+    call('DEL', PENDING, LEASES, OPEN)
+    call('HSET', META, 'asks', 0)
+    call('HDEL', META, 'token')
     return {'OK', results, wake()}
 
   elseif name == 'heartbeat' then
     local holder, now, lease_ms = ARGV[3], ARGV[4], tonumber(ARGV[5])
-    redis.call('HSET', META, 'hb', now)
-    for _, id in ipairs(redis.call('ZRANGE', LEASES, 0, -1)) do
+    call('HSET', META, 'hb', now)
+    for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do
       local item = item_of(id)
-      if item and item.holder == holder then redis.call('ZADD', LEASES, tonumber(now) + lease_ms, id) end
+      if item and item.holder == holder then call('ZADD', LEASES, tonumber(now) + lease_ms, id) end
     end
-    local state = redis.call('HMGET', META, 'status', 'held', 'phase', 'before')
-    return {'OK', state[1], state[2], redis.call('ZCARD', PENDING), state[3] or '', state[4] or ''}
+    local state = call('HMGET', META, 'status', 'held', 'phase', 'before')
+    return {'OK', state[1], state[2], call('ZCARD', PENDING), state[3] or '', state[4] or ''}
 
   elseif name == 'delta' then
     local id, offset, units, text, frame = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
-    local status = redis.call('HGET', META, 'status')
+    local status = call('HGET', META, 'status')
     if ENDED[status] then return {'ENDED', status} end
     if string.find(listed('c:'), id .. ',', 1, true) then return {'OK', offset + units} end
-    local kept = redis.call('HGET', OPEN, id) or '0|0'
+    local kept = call('HGET', OPEN, id) or '0|0'
     local bar = string.find(kept, '|', 1, true)
     local length, chunks = tonumber(string.sub(kept, 1, bar - 1)), tonumber(string.sub(kept, bar + 1))
     if offset ~= length or units == 0 then return {'OK', length} end
     if length == 0 then open_text(id) end
-    redis.call('HSET', OPEN, id, (length + units) .. '|' .. (chunks + 1), id .. ':' .. (chunks + 1), text)
-    redis.call('PUBLISH', CHANNEL, frame)
+    call('HSET', OPEN, id, (length + units) .. '|' .. (chunks + 1), id .. ':' .. (chunks + 1), text)
+    call('PUBLISH', CHANNEL, frame)
     return {'OK', length + units}
 
   elseif name == 'mark_stored' then
     local upto, of, since = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-    local meta = redis.call('HMGET', META, 'stored', 'head')
+    local meta = call('HMGET', META, 'stored', 'head')
     if of ~= '' and of ~= epoch then
       -- What was written there is of a log that is gone, and may have covered what is of this one: that is
       -- written again.
-      if since < tonumber(meta[1]) then redis.call('HSET', META, 'stored', since) end
+      if since < tonumber(meta[1]) then call('HSET', META, 'stored', since) end
       return {'OK', 0}
     end
     upto = math.min(upto, tonumber(meta[2]))
-    if upto > tonumber(meta[1]) then redis.call('HSET', META, 'stored', upto) end
+    if upto > tonumber(meta[1]) then call('HSET', META, 'stored', upto) end
     return {'OK', 1}
 
   elseif name == 'claim' then
@@ -504,9 +508,9 @@ local function run(name)
     return {'OK', {{seq, data, 0}}, wake()}
 
   elseif name == 'trim' then
-    local meta = redis.call('HMGET', META, 'head', 'stored')
+    local meta = call('HMGET', META, 'head', 'stored')
     local first = math.min(tonumber(meta[1]) - tonumber(ARGV[3]), tonumber(meta[2])) + 1
-    if first > 1 then redis.call('XTRIM', LOG, 'MINID', first .. '-0') end
+    if first > 1 then call('XTRIM', LOG, 'MINID', first .. '-0') end
     return {'OK'}
   end
   return redis.error_reply('unknown command ' .. name)

@@ -53,6 +53,8 @@ class Omakase:
         until(self._is_ready)
 
     def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "run.log").read_text()
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -111,9 +113,11 @@ def until(is_so: Callable[[], Any], *, page: Page | None = None) -> Any:
 @pytest.fixture
 def omakase(tmp_path: Path) -> Iterator[Omakase]:
     running = Omakase(tmp_path)
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -90,17 +90,25 @@ def ecs() -> Iterator[Ecs]:
     thread.join()
 
 
-@pytest.fixture
-def client(ecs: Ecs) -> Iterator[Any]:
-    config = Config(connect_timeout=1, read_timeout=0.4, retries={"total_max_attempts": 1})
+@contextmanager
+def client_of(ecs: Ecs, *, read_timeout_s: float) -> Iterator[Any]:
+    config = Config(
+        connect_timeout=10, read_timeout=read_timeout_s, retries={"total_max_attempts": 1}
+    )
     client = boto3.client("ecs", "eu-central-1", endpoint_url=ecs.url, config=config, **KEYS)
     yield client
     client.close()
 
 
 @pytest.fixture
+def client(ecs: Ecs) -> Iterator[Any]:
+    with client_of(ecs, read_timeout_s=30) as client:
+        yield client
+
+
+@pytest.fixture
 def nudge(client: Any) -> EcsExec:
-    return EcsExec(client, container="agent", cluster="elsewhere", deadline_s=5)
+    return EcsExec(client, container="agent", cluster="elsewhere", deadline_s=20)
 
 
 def make_run(**fields: Any) -> Run:
@@ -159,7 +167,7 @@ def test_what_a_command_prints_is_handed_over_and_bounded(ecs, nudge):
 
 
 def test_the_sign_counts_even_when_the_session_does_not_end(ecs, client):
-    nudge = EcsExec(client, container="agent", deadline_s=0.6)
+    nudge = EcsExec(client, container="agent", deadline_s=3)
     agent = FakeAgent(output=LOOKING, close=None)
     with ChannelServer(agent).running() as channel:
         ecs.opens(channel)
@@ -299,15 +307,13 @@ def test_half_answers_and_nonsense_are_failures_with_a_class(ecs, nudge, what, f
     assert result.detail.startswith(WORDS[failure])
 
 
-def test_an_answer_that_does_not_come_is_a_timeout(ecs, nudge):
+def test_an_answer_that_does_not_come_is_a_timeout(ecs):
     over = threading.Event()
-    ecs.do("ExecuteCommand", lambda handler: hang_up(handler) if over.wait(10) else None)
-    started = time.monotonic()
-    result = nudge.nudge(make_run())
-    took = time.monotonic() - started
+    ecs.do("ExecuteCommand", lambda handler: hang_up(handler) if over.wait(60) else None)
+    with client_of(ecs, read_timeout_s=0.4) as client:
+        result = EcsExec(client, container="agent").nudge(make_run())
     over.set()
     assert result.failure is F.TIMEOUT
-    assert took < 2
 
 
 def test_nobody_at_the_address_is_unavailable():
@@ -382,18 +388,18 @@ def test_a_channel_that_cannot_be_opened_or_kept_has_its_class(ecs, nudge, optio
     ],
 )
 def test_a_command_that_does_not_end_is_a_timeout_and_is_ended(ecs, client, agent, says):
-    nudge = EcsExec(client, container="agent", deadline_s=0.4)
+    nudge = EcsExec(client, container="agent", deadline_s=2)
     with ChannelServer(agent).running() as channel:
         ecs.opens(channel)
         result = nudge.nudge(make_run())
     assert result.failure is F.TIMEOUT
     assert says in result.detail
-    assert 400 <= result.duration_ms < 1_700
+    assert result.duration_ms >= 2_000
     assert agent.terminated
 
 
 def test_an_agent_that_never_speaks_is_a_timeout(ecs, client):
-    nudge = EcsExec(client, container="agent", deadline_s=0.4)
+    nudge = EcsExec(client, container="agent", deadline_s=2)
     silent = FakeAgent(handshake=False, output=b"", close=None)
     with ChannelServer(silent).running() as channel:
         ecs.opens(channel)

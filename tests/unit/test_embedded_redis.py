@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path):
             embedded_redis.start(tmp_path / "two", server.port)
     finally:
         server.stop()
+
+
+def test_a_port_that_was_only_preferred_and_is_taken_by_then_is_exchanged_for_another(
+    tmp_path: Path,
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = embedded_redis.start(tmp_path, port, otherwise_any=True, appendfsync="no")
+        server.stop()
+
+    assert server.port != port
 
 
 def test_it_listens_on_loopback_alone_and_never_throws_data_away(redis_client: redis.Redis):

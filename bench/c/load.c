@@ -1,4 +1,4 @@
-/* A load client: holds many WebSockets, publishes through one more connection, counts what arrives.
+/* A load client: holds many WebSockets, publishes through a few connections more, counts what arrives.
  *
  *     load HOST PORT SOCKETS HEADERS READY COUNT PING PONG EXPECT AT_ONCE
  *
@@ -13,11 +13,12 @@
  * Prints "ready SECONDS COUNT" and then obeys lines on stdin:
  *
  *     run HOST PORT FILE WINDOW EACH   publish FILE's messages, at most WINDOW under way; each is done
- *                                      when it was delivered EACH times. Prints "done SECONDS MESSAGES
+ *                                      when it was delivered EACH times. They go through PUBLISHERS
+ *                                      connections in turn, as a web process has. Prints "done SECONDS MESSAGES
  *                                      DELIVERIES P50_US P99_US LOST".
  *     quit
  *
- * FILE: for each message its length (uint32, this machine's order) and its bytes, which the publishing
+ * FILE: for each message its length (uint32, this machine's order) and its bytes, which a publishing
  * connection is sent as they are; the message's number stands in it as @NNNNNNNN@, and again in what is
  * delivered. Written in C so that it is never what a figure measures: frames are counted by their
  * heads, and no byte of a payload is copied unless a frame is cut by the end of a read.
@@ -42,7 +43,7 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 enum { CONNECTING, SHAKING, GREETING, GREETED, READY };
-enum { PER_ADDRESS = 20000, READ_MAX = 1 << 18, LATENCIES_MAX = 8000000, QUIET_S = 20 };
+enum { PUBLISHERS = 16, PER_ADDRESS = 20000, READ_MAX = 1 << 18, LATENCIES_MAX = 8000000, QUIET_S = 20 };
 
 struct peer {
     int fd, state;
@@ -57,6 +58,7 @@ static size_t ready_len, count_len, ping_len;
 static int port, at_once, under_way;
 static uint32_t expect;
 static struct sockaddr_in server;
+static const uint64_t STDIN = 1u << 30, PUBLISHER = (1u << 30) + 1; /* what epoll says, beside the peers' indices */
 static char buffer[READ_MAX + 65536 + 1024];
 
 static char *messages;
@@ -306,12 +308,15 @@ static void run(const char *to, int to_port, const char *path, uint32_t window, 
     load_messages(path, each);
     sent = done = latency_count = 0;
     deliveries = 0;
-    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    int fds[PUBLISHERS], one = 1;
     struct sockaddr_in target = {.sin_family = AF_INET, .sin_port = htons((uint16_t)to_port)};
     inet_pton(AF_INET, to, &target.sin_addr);
-    if (connect(fd, (struct sockaddr *)&target, sizeof target) < 0) die("connect to publish");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    want(fd, EPOLLIN, (uint64_t)count, EPOLL_CTL_ADD);
+    for (int i = 0; i < PUBLISHERS; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(fds[i], (struct sockaddr *)&target, sizeof target) < 0) die("connect to publish");
+        setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        want(fds[i], EPOLLIN, PUBLISHER + (uint64_t)i, EPOLL_CTL_ADD);
+    }
     int64_t began = now_ns(), heard = began;
     uint64_t before = 0;
     while (done < total) {
@@ -319,6 +324,7 @@ static void run(const char *to, int to_port, const char *path, uint32_t window, 
             sent_at[sent] = now_ns();
             const char *data = messages + starts[sent];
             size_t length = lengths[sent];
+            int fd = fds[sent % PUBLISHERS];
             sent++;
             while (length) { /* it blocks only when 32 messages do not fit into the socket */
                 ssize_t wrote = write(fd, data, length);
@@ -329,8 +335,8 @@ static void run(const char *to, int to_port, const char *path, uint32_t window, 
         }
         int other = turn(1000, others);
         for (int i = 0; i < other; i++) {
-            if (others[i] != (uint64_t)count) continue;
-            ssize_t got = read(fd, replies, sizeof replies - 1);
+            if (others[i] < PUBLISHER) continue;
+            ssize_t got = read(fds[others[i] - PUBLISHER], replies, sizeof replies - 1);
             if (got <= 0) die("publish: closed");
             replies[got] = 0;
             if (replies[0] == '-' || strstr(replies, "HTTP/1.1 4") || strstr(replies, "HTTP/1.1 5")) {
@@ -347,7 +353,7 @@ static void run(const char *to, int to_port, const char *path, uint32_t window, 
         }
     }
     double seconds = (double)((done < total ? heard : now_ns()) - began) / 1e9;
-    close(fd);
+    for (int i = 0; i < PUBLISHERS; i++) close(fds[i]);
     qsort(latencies, latency_count, sizeof *latencies, by_size);
     uint64_t lost = (uint64_t)sent * each - deliveries;
     printf("done %.6f %u %llu %.1f %.1f %llu\n", seconds, sent, (unsigned long long)deliveries,
@@ -400,10 +406,10 @@ int main(int argc, char **argv) {
     fflush(stdout);
 
     static char line[4096];
-    want(0, EPOLLIN, (uint64_t)count + 1, EPOLL_CTL_ADD);
+    want(0, EPOLLIN, STDIN, EPOLL_CTL_ADD);
     for (;;) {
         int other = turn(1000, others), asked = 0;
-        for (int i = 0; i < other; i++) asked |= others[i] == (uint64_t)count + 1;
+        for (int i = 0; i < other; i++) asked |= others[i] == STDIN;
         if (!asked) continue;
         ssize_t got = read(0, line, sizeof line - 1); /* one command at a time, each a whole line */
         if (got <= 0) return 0;

@@ -31,7 +31,8 @@ local NEW_ITEM = '{"seq":%d,"kind":"%s","mode":"%s","state":"accepted","attempt"
 local ENDED = {completed = true, failed = true, stopped = true}
 
 local wrote = false
-local epoch = call('HGET', META, 'epoch')
+local known = call('HMGET', META, 'epoch', 'status')
+local epoch, status = known[1], known[2]
 
 local function put(head)
   local seq = call('HINCRBY', META, 'head', 1)
@@ -173,7 +174,7 @@ end
 
 -- ops: JSON array; heads follow from ARGV[first]
 local function append(ops, first)
-  local status = call('HGET', META, 'status')
+  local status = status
   local plan, keys = {}, {}
   for index, op in ipairs(ops) do
     local twin = op.key and keys[KEYS[op.key]]
@@ -294,7 +295,7 @@ local function run(name)
   if name == 'create' then
     if epoch and call('HGET', META, 'head') ~= '0' then return {'EXISTS'} end
     if not epoch then -- else it was rebuilt from a store that had only the run's row
-      epoch = ARGV[3]
+      epoch, status = ARGV[3], 'queued'
       call('HSET', META, 'epoch', epoch, 'head', 0, 'status', 'queued', 'stored', 0, 'held', '0',
                  'hb', ARGV[4], 'token', ARGV[5], 'asks', 0)
     end
@@ -406,7 +407,6 @@ local function run(name)
   elseif name == 'finish' then
     -- 3 barrier 4 ops 5 holder 6 now 7 lease_ms 8 head_back 9 head_leased 10 head_undelivered 11 head_cancelled 12… heads
     local ops = cjson.decode(ARGV[4])
-    local status = call('HGET', META, 'status')
     if ENDED[status] then return {'ENDED', status} end
     for index, op in ipairs(ops) do
       local bad = refusal(op, status, index)
@@ -460,7 +460,6 @@ local function run(name)
 
   elseif name == 'delta' then
     local id, offset, units, text, frame = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
-    local status = call('HGET', META, 'status')
     if ENDED[status] then return {'ENDED', status} end
     if string.find(listed('c:'), id .. ',', 1, true) then return {'OK', offset + units} end
     local kept = call('HGET', OPEN, id) or '0|0'

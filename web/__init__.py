@@ -95,7 +95,9 @@ def _watch_requests(app: Flask, settings: Settings) -> None:
     def after(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if not request.path.startswith("/static/") and request.path not in _PROBES:
-            _log.info(
+            # agents poll and report all the time: what went well of that would bury everything else
+            routine = response.status_code < 400 and "Authorization" in request.headers
+            (_log.debug if routine else _log.info)(
                 "web.request",
                 request_id=g.get("request_id"),
                 method=request.method,

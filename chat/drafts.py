@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from chat.events import KIND_OF, Body, ReceiptBody, ReceiptState, Sender
-from chat.ids import new_id
+from chat.ids import hashed_id, new_id
 from chat.ports import Draft
 from chat.runs import Frozen
 
@@ -67,9 +67,16 @@ def draft(
     at: str | None = None,
     **effects: Any,
 ) -> Draft:
-    """A draft of any kind; `effects` are the fields of `ports.Draft`."""
+    """A draft of any kind; `effects` are the fields of `ports.Draft`.
+
+    With an idempotency key the event's id follows from it, so that a repeat is known even after the log
+    had to be rebuilt from the store, which keeps events and no keys.
+    """
     kind = KIND_OF[type(body)]
-    event_id = event_id or new_id(_PREFIX[kind])
+    key = effects.get("idempotency_key")
+    if event_id is None:
+        prefix = _PREFIX[kind]
+        event_id = new_id(prefix) if key is None else hashed_id(prefix, run_id, key)
     content = body.model_dump(mode="json", exclude_none=True)
     head = head_of(run_id, event_id, kind, at or iso(now), sender, content)
     return Draft(id=event_id, head=head, kind=kind, **effects)

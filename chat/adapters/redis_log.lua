@@ -12,7 +12,8 @@
 --   KEYS[7] open       hash    <id> -> "<units>|<chunks>"; <id>:<n> -> chunk; "o:" -> the ids that are open, "c:" -> the
 --                              last that were closed, each with a comma                           gone at the end
 --   KEYS[8] drain      string  set while a drain is queued (10 s)
---   KEYS[9…] key       string  one per idempotency key: "<digest>|<seq>"                        24 h
+--   KEYS[9] known      hash    event id -> seq: what a log that was rebuilt holds, since its keys are gone       24 h
+--   KEYS[10…] key      string  one per idempotency key: "<digest>|<seq>"                        24 h
 --   channel            every event as it stands in the stream; unnumbered frames start with {"type":
 --
 -- All of them are dropped some days after a run has ended and is stored; the store then gives them back.
@@ -21,7 +22,7 @@
 
 local call = redis.call
 local LOG, META, ITEMS, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local LEASES, QUESTIONS, OPEN, DRAIN = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local LEASES, QUESTIONS, OPEN, DRAIN, KNOWN = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local command, CHANNEL = ARGV[1], ARGV[2]
 local DRAIN_MS = 10000
 local IDS_MAX = 500 -- ids in one receipt: ReceiptBody allows 1,000, and an item of the database 400 KB
@@ -53,6 +54,11 @@ local function fill(head, mark, value)
   return string.sub(head, 1, at - 1) .. value .. string.sub(head, at + #mark)
 end
 
+local function item_of(id)
+  local json = call('HGET', ITEMS, id)
+  return json and cjson.decode(json) or nil
+end
+
 local function keep(id, item)
   call('HSET', ITEMS, id, cjson.encode(item))
 end
@@ -82,8 +88,13 @@ local function refusal(op, status, index)
   return nil
 end
 
--- An earlier append that this one repeats: {seq, json, 1}, or a refusal, or nil.
-local function earlier(op)
+local function body_of(json)
+  return string.sub(json, (string.find(json, '"body":', 1, true)))
+end
+
+-- An earlier append that this one repeats: {seq, json, 1}, or a refusal, or nil. Where its key is gone (the log
+-- was rebuilt, or it is long ago) it is known by its id, which follows from the key.
+local function earlier(op, head)
   if op.key then
     local kept = call('GET', KEYS[op.key])
     if kept then
@@ -91,6 +102,16 @@ local function earlier(op)
       if string.sub(kept, 1, bar - 1) ~= op.digest then return nil, {'MISMATCH', op.id} end
       local seq = tonumber(string.sub(kept, bar + 1))
       return {seq, event(seq), 1}
+    end
+    local seq = tonumber(call('HGET', KNOWN, op.id))
+    if not seq and op.mode then
+      local item = item_of(op.id)
+      seq = item and item.seq
+    end
+    if seq then
+      local json = event(seq)
+      if op.digest ~= '' and json ~= '' and body_of(json) ~= body_of(head) then return nil, {'MISMATCH', op.id} end
+      return {seq, json, 1}
     end
   end
   if op.opens then
@@ -182,7 +203,7 @@ local function append(ops, first)
       if ops[twin].digest ~= op.digest then return {'MISMATCH', op.id} end
       plan[index] = twin
     else
-      local before, bad = earlier(op)
+      local before, bad = earlier(op, ARGV[first + index - 1])
       bad = bad or (not before and refusal(op, status, index))
       if bad then return bad end
       plan[index] = before or false
@@ -203,11 +224,6 @@ end
 if command == 'append' then
   if not epoch then return {'MISSING'} end
   return append(cjson.decode(ARGV[3]), 4)
-end
-
-local function item_of(id)
-  local json = call('HGET', ITEMS, id)
-  return json and cjson.decode(json) or nil
 end
 
 -- A receipt about any number of ids: as many events as it takes, the second and later under ids of their own.

@@ -37,7 +37,7 @@ from chat.runs import RunStatus
 
 _SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text()
 _ENDED_TTL_S: Final = 3 * 86_400
-_KEYS: Final = ("log", "meta", "items", "pending", "leases", "questions", "open", "drain")
+_KEYS: Final = ("log", "meta", "items", "pending", "leases", "questions", "open", "drain", "known")
 _PASSING: Final = (
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
@@ -210,6 +210,9 @@ class RedisLog:
                         pipe.zadd(key["leases"], {item.id: 0})
                 for name, question in _questions_json(state).items():
                     pipe.hset(key["questions"], name, question)
+                if known := _known(state):
+                    pipe.hset(key["known"], mapping=cast("Any", known))
+                    pipe.expire(key["known"], self._key_ttl_s)
                 pipe.hset(key["meta"], mapping=cast("Any", meta))
                 pipe.execute()
             except redis.WatchError:
@@ -524,6 +527,12 @@ def _item_json(item: MailItem) -> dict[str, Any]:
     if item.cancel_seq is not None:
         value["cancel_seq"] = item.cancel_seq
     return value
+
+
+def _known(state: Restored) -> dict[str, int]:
+    """Event id to seq of everything that somebody might send again; an item's is that of its first event."""
+    known = {orjson.loads(record.data)["id"]: record.seq for record in state.records}
+    return known | {item.id: item.seq for item in state.items}
 
 
 def _questions_json(state: Restored) -> dict[str, str]:

@@ -17,7 +17,7 @@ from chat.events import (
     ReceiptBody,
     ReceiptState,
 )
-from chat.ids import new_id
+from chat.ids import hashed_id
 from chat.ports import Draft
 from chat.service.context import Context
 from chat.service.posting import append_one
@@ -34,7 +34,8 @@ def append_copy(
 ) -> str:
     """Append a copy with `body`, once for each original, as the words of who said them; returns its id.
     Raises RunEnded."""
-    kind, copy_id = KIND_OF[type(body)], new_id(_PREFIX[type(body)])
+    kind, key = KIND_OF[type(body)], f"moved:{original['id']}"
+    copy_id = hashed_id(_PREFIX[type(body)], run_id, key)
     content = body.model_dump(mode="json", exclude_none=True)
     head = orjson.loads(
         head_of(run_id, copy_id, kind, iso(context.now()), SYSTEM.sender(), content)
@@ -44,7 +45,7 @@ def append_copy(
         id=copy_id,
         head=orjson.dumps(head),
         kind=kind,
-        idempotency_key=f"moved:{original['id']}",
+        idempotency_key=key,
         **effects,
     )
     copied: str = append_one(context, run_id, copy).event["id"]

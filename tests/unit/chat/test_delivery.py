@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chat.errors import Unavailable
+from chat.errors import IdempotencyMismatch, Unavailable
 from chat.events import Action, Kind, OrderBody
 from chat.ports import Record
 from chat.requests import CreateRun, Heartbeat
@@ -238,6 +238,37 @@ def test_the_epoch_changes_when_a_log_is_rebuilt(talk: Talk) -> None:
     before = talk.world.chat.log.snapshot(talk.id).epoch
     talk.world.lose_redis()
     assert talk.world.chat.log.snapshot(talk.id).epoch != before
+
+
+def test_what_is_sent_again_with_its_key_is_known_after_redis_was_emptied(talk: Talk) -> None:
+    chat = talk.world.chat
+    said = talk.post("once", key="k1")
+    told = talk.report("message", {"text": "done"}, key="spool-1")
+    order = chat.orders.give(ANNA, talk.id, OrderBody(action=Action.PAUSE), key="k1")
+    talk.drain()
+    talk.world.lose_redis()
+
+    assert talk.post("once", key="k1")["seq"] == said["seq"]
+    again = talk.report("message", {"text": "done"}, key="spool-1")
+    assert (again["seq"], again["repeated"]) == (told["seq"], True)
+    given = chat.orders.give(ANNA, talk.id, OrderBody(action=Action.PAUSE), key="k1")
+    assert given.repeated
+    assert given.event["seq"] == order.event["seq"]
+    with pytest.raises(IdempotencyMismatch):
+        talk.post("something else", key="k1")
+    assert talk.post("once", key="k2")["seq"] > said["seq"]
+
+
+def test_a_key_that_is_used_again_long_after_does_not_put_another_message_over_the_first(
+    talk: Talk,
+) -> None:
+    first = talk.post("long ago", key="k1")
+    log_keys = f"run:{{{talk.id}}}:key:*"
+    talk.world.chat.redis.delete(*talk.world.chat.redis.keys(log_keys))  # 24 hours later
+
+    with pytest.raises(IdempotencyMismatch):
+        talk.post("another one", key="k1")
+    assert talk.post("long ago", key="k1")["seq"] == first["seq"]
 
 
 def test_a_drain_of_the_lost_log_does_not_hide_what_is_new_in_the_rebuilt_one(talk: Talk) -> None:

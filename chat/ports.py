@@ -333,6 +333,16 @@ class Restored:
     stop_at_ms: int | None
     heartbeat_ms: int
     """When it was rebuilt: its agent has from then on to be heard of again."""
+    stored: int
+    """As far as the store has it; the records after that are still to be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A server that holds the logs, by an id that is another after a restart or a fail-over."""
+
+    id: str
+    is_new: bool
 
 
 class Log(Protocol):
@@ -353,6 +363,11 @@ class Log(Protocol):
 
     def append(self, run_id: str, drafts: Sequence[Draft]) -> list[Appended]:
         """Append all or, when one is refused, none."""
+        ...
+
+    def rebuild(self, run_id: str, state: Restored, *, epoch: str, head: int) -> bool:
+        """Put `state` in the place of the log, under a new epoch, if that is still the log of `epoch` with
+        that `head`; False when it is not."""
         ...
 
     def read(self, run_id: str, *, after: int, limit: int) -> list[Record]:
@@ -476,6 +491,14 @@ class Log(Protocol):
 
     def trim(self, run_id: str, *, keep: int) -> None:
         """Drop from the stream what is stored, but for the last `keep` events."""
+        ...
+
+    def home(self) -> Home:
+        """The server that holds the logs; `is_new` until `settled` was called for it."""
+        ...
+
+    def settled(self, home: Home) -> None:
+        """Every log was held against the store since that server has them."""
         ...
 
     def active(self) -> list[str]:

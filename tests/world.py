@@ -237,6 +237,16 @@ class World:
         """Everything that Redis held is gone."""
         self.chat.redis.flushall()
 
+    def copy_of_redis(self) -> dict[bytes, bytes]:
+        """Everything that it holds now, as a replica would."""
+        return {key: self.chat.redis.dump(key) for key in self.chat.redis.keys("*")}
+
+    def put_back(self, copy: dict[bytes, bytes]) -> None:
+        """The replica takes over: what was written since the copy is gone."""
+        self.chat.redis.flushall()
+        for key, value in copy.items():
+            self.chat.redis.restore(key, 0, value)
+
 
 def open_world(
     settings: Settings, *, tasks: Tasks | None = None, clock: Clock | None = None

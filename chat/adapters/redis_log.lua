@@ -101,7 +101,9 @@ local function earlier(op, head)
       local bar = string.find(kept, '|', 1, true)
       if string.sub(kept, 1, bar - 1) ~= op.digest then return nil, {'MISMATCH', op.id} end
       local seq = tonumber(string.sub(kept, bar + 1))
-      return {seq, event(seq), 1}
+      local json = event(seq)
+      -- unless the log was rebuilt under other numbers
+      if json == '' or string.find(json, '"id":"' .. op.id .. '"', 1, true) then return {seq, json, 1} end
     end
     local seq = tonumber(call('HGET', KNOWN, op.id))
     if not seq and op.mode then

@@ -24,6 +24,7 @@ from chat.ports import (
     Brief,
     Draft,
     Finish,
+    Home,
     Leased,
     LeaseResult,
     MailItem,
@@ -56,6 +57,8 @@ _PASSING_WORDS: Final = (
 """Refusals of Redis that an operator, or time, ends: it is full, cannot write its file, is a copy."""
 ACTIVE: Final = "runs:active"
 """Sorted set: run id, score 0. Runs whose log is not yet ended and wholly stored."""
+HOME: Final = "runs:home"
+"""String: the `run_id` (INFO) of the server on which every log was last held against the store."""
 
 
 def run_key(run_id: str, name: str) -> str:
@@ -173,14 +176,24 @@ class RedisLog:
             return reply
         raise refusal(code.decode(), reply[1:])
 
+    def rebuild(self, run_id: str, state: Restored, *, epoch: str, head: int) -> bool:
+        return self._write(run_id, state, over=[epoch.encode(), str(head).encode()])
+
     def _restore(self, run_id: str) -> None:
         state = self._lost(run_id)
         if state is None:
             raise NotFound("There is no run with that id.")
+        self._write(
+            run_id, state, over=[None, None]
+        )  # else somebody has restored it in the meantime
+
+    def _write(self, run_id: str, state: Restored, *, over: list[bytes | None]) -> bool:
+        """Write a whole log, if `over` is the epoch and head of what is there; whether it was done."""
         key = {name: run_key(run_id, name) for name in _KEYS}
         head = state.records[-1].seq if state.records else 0
+        fresh = new_id("ep")
         meta: dict[str | bytes, str | int] = {
-            "epoch": new_id("ep"), "head": head, "stored": head, "status": state.status,
+            "epoch": fresh, "head": head, "stored": state.stored, "status": state.status,
             "phase": state.phase or "", "held": int(state.held), "hb": state.heartbeat_ms,
             "asks": len(state.open_questions),
         }  # fmt: skip
@@ -194,12 +207,13 @@ class RedisLog:
         with _reachable(), self._redis.pipeline(transaction=True) as pipe:
             try:
                 pipe.watch(key["meta"])  # type: ignore[no-untyped-call]  # redis-py has none here
-                if pipe.exists(key["meta"]):
-                    return
+                if pipe.hmget(key["meta"], "epoch", "head") != over:
+                    return False
                 pipe.multi()
                 pipe.delete(*key.values())
                 for record in state.records:
-                    pipe.xadd(key["log"], {"e": record.data}, id=f"{record.seq}-0")
+                    data = record.data if record.seq <= state.stored else _of_epoch(record, fresh)
+                    pipe.xadd(key["log"], {"e": data}, id=f"{record.seq}-0")
                 for item in state.items:
                     pipe.hset(key["items"], item.id, json.dumps(_item_json(item)))
                     if item.state in {"accepted", "stored", "leased"}:
@@ -216,8 +230,9 @@ class RedisLog:
                 pipe.hset(key["meta"], mapping=cast("Any", meta))
                 pipe.execute()
             except redis.WatchError:
-                return  # somebody else has restored it in the meantime
+                return False
         self._on_wake(run_id)  # what was accepted and not yet handed on waits for a drain
+        return True
 
     def _woken(self, run_id: str, flag: int) -> None:
         if flag:
@@ -483,6 +498,19 @@ class RedisLog:
     def trim(self, run_id: str, *, keep: int) -> None:
         self._call(run_id, "trim", keep)
 
+    def home(self) -> Home:
+        with _reachable():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.info("server")
+            pipe.get(HOME)
+            info, settled = pipe.execute()
+        home: str = info["run_id"]
+        return Home(home, is_new=settled is None or settled.decode() != home)
+
+    def settled(self, home: Home) -> None:
+        with _reachable():
+            self._redis.set(HOME, home.id)
+
     def active(self) -> list[str]:
         with _reachable():
             names = cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))
@@ -527,6 +555,12 @@ def _item_json(item: MailItem) -> dict[str, Any]:
     if item.cancel_seq is not None:
         value["cancel_seq"] = item.cancel_seq
     return value
+
+
+def _of_epoch(record: Record, epoch: str) -> bytes:
+    """An event that goes on under another number, as the log itself writes one: seq and epoch in front."""
+    event = orjson.loads(record.data)
+    return orjson.dumps({"seq": record.seq, "epoch": epoch} | event | {"epoch": epoch})
 
 
 def _known(state: Restored) -> dict[str, int]:

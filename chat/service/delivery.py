@@ -20,6 +20,7 @@ from chat.service.launching import Launching
 from chat.service.lifecycle import STALE_FROM, Lifecycle
 from chat.service.mailbox import Mailbox
 from chat.service.nudging import Nudging
+from chat.service.reconcile import reconcile
 from chat.service.watching import Watching
 
 BATCH = 500
@@ -68,6 +69,7 @@ class Delivery:
         """
         context, drained, ended = self._context, 0, False
         run = context.run(run_id)
+        reconcile(context, run)
         while True:
             drained += self._drain_what_is_there(run)
             if ended:
@@ -117,13 +119,18 @@ class Delivery:
         counts = asdict(Swept())
         run_ids = context.log.active()
         briefs = context.log.brief(run_ids)
+        home = context.log.home()
         over: list[Run] = []
         for run_id in run_ids:
+            if home.is_new:
+                context.tasks.enqueue("store", run_id)  # it may be behind what the store has
             try:
                 for name, count in self._swept(run_id, briefs.get(run_id), over).items():
                     counts[name] += count
             except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
                 log.warning("sweep_failed", run_id=run_id, error=repr(error))
+        if home.is_new:
+            context.log.settled(home)
         counts["retired"] = self._retired(over)
         known = set(run_ids)
         for status in OPEN:

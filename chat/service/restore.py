@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 
-from chat.drafts import digest, millis
-from chat.events import Action, AnswerBody, EventJson, Kind, Outcome, ReceiptState, SenderKind
+from chat.access import SYSTEM
+from chat.drafts import digest, draft, millis
+from chat.events import (
+    Action,
+    AnswerBody,
+    EventJson,
+    Kind,
+    Outcome,
+    ReceiptBody,
+    ReceiptState,
+    SenderKind,
+)
 from chat.ports import MailItem, Record, Restored, Store
 from chat.runs import ENDED, Run, RunStatus
 
 _PAGE = 1_000
+_IDS = 500
+_UNREAD = frozenset({ReceiptState.ACCEPTED, ReceiptState.STORED, ReceiptState.LEASED})
 _HOLDS = {Action.PAUSE: True, Action.STOP: True, Action.RESUME: False}
 
 
@@ -110,8 +123,11 @@ class _Fold:
             self.items[item_id] = replace(item, **changes)  # type: ignore[arg-type]  # typed above
 
 
-def restored(store: Store, run: Run, *, keep: int, now_ms: int) -> Restored:
-    """The run's state at the store's last event; `records` are the last `keep` of them."""
+def restored(
+    store: Store, run: Run, *, keep: int, now_ms: int, then: Sequence[Record] = ()
+) -> Restored:
+    """The run's state at the store's last event; `records` are the last `keep` of them. The events in `then`
+    follow it, under new numbers."""
     fold = _Fold()
     tail: list[Record] = []
     after = 0
@@ -123,6 +139,18 @@ def restored(store: Store, run: Run, *, keep: int, now_ms: int) -> Restored:
         if not page.has_more:
             break
         after = page.records[-1].seq
+    stored = tail[-1].seq if tail else 0
+    ended = fold.status in ENDED
+    for number, record in enumerate(then, stored + 1):
+        event = orjson.loads(record.data) | {"seq": number}
+        if not (ended and event["kind"] == Kind.STATUS):  # what has ended does not begin again
+            fold.take(event)
+        tail.append(Record(number, orjson.dumps(event)))
+    late = [item.id for item in fold.items.values() if ended and item.state in _UNREAD]
+    for first in range(0, len(late), _IDS):
+        event = _too_late(run, tail[-1].seq + 1, late[first : first + _IDS], now_ms)
+        fold.take(event)
+        tail.append(Record(event["seq"], orjson.dumps(event)))
     return Restored(
         records=tail,
         status=fold.status,
@@ -137,4 +165,14 @@ def restored(store: Store, run: Run, *, keep: int, now_ms: int) -> Restored:
         before=fold.before,
         stop_at_ms=fold.stop_at_ms,
         heartbeat_ms=now_ms,
+        stored=stored,
     )
+
+
+def _too_late(run: Run, seq: int, ids: list[str], now_ms: int) -> EventJson:
+    body = ReceiptBody(
+        state=ReceiptState.UNDELIVERED, ids=ids, reason="the run had ended before it was said"
+    )
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    event: EventJson = orjson.loads(draft(run.id, SYSTEM.sender(), body, now=now).head)
+    return {"seq": seq, "epoch": ""} | event

@@ -271,6 +271,83 @@ def test_a_key_that_is_used_again_long_after_does_not_put_another_message_over_t
     assert talk.post("long ago", key="k1")["seq"] == first["seq"]
 
 
+def test_a_redis_that_comes_back_from_before_writes_over_nothing_and_loses_nothing(
+    talk: Talk,
+) -> None:
+    world = talk.world
+    talk.post("at first")
+    talk.drain()
+    before, copy = world.chat.log.snapshot(talk.id), world.copy_of_redis()
+    read = talk.post("read, and then forgotten", key="old")
+    unread = talk.post("forgotten before it was read")
+    talk.drain()
+    talk.confirm(*talk.lease(limit=2))
+    talk.drain()
+    kept = talk.stored()
+    world.put_back(copy)
+    new = talk.post("said to the copy", key="new")
+    assert new["seq"] == read["seq"], "a number that the store knows"
+
+    talk.drain()
+
+    stored = talk.stored()
+    assert stored[: len(kept)] == kept
+    assert [event["seq"] for event in stored] == list(range(1, len(stored) + 1))
+    assert [event["id"] for event in stored].count(new["id"]) == 1
+    assert world.chat.log.snapshot(talk.id).epoch != before.epoch
+    assert talk.lease() == [unread["id"], new["id"]]
+    assert talk.state_of(read["id"]) == "in_context"
+    assert talk.post("read, and then forgotten", key="old")["seq"] == read["seq"]
+    assert talk.post("said to the copy", key="new")["id"] == new["id"]
+
+
+def test_a_redis_that_is_behind_is_found_though_nothing_new_is_said(talk: Talk) -> None:
+    world = talk.world
+    talk.drain()
+    copy = world.copy_of_redis()
+    said = talk.post("forgotten")
+    talk.drain()
+    world.put_back(copy)
+    world.chat.redis.set("runs:home", "the server that was there before")
+
+    world.chat.delivery.sweep()
+    world.work_off()
+
+    assert talk.lease() == [said["id"]]
+    assert not world.chat.log.home().is_new
+
+
+def test_what_is_said_to_a_copy_that_does_not_know_the_end_is_undelivered(talk: Talk) -> None:
+    world = talk.world
+    talk.drain()
+    copy = world.copy_of_redis()
+    talk.finish()
+    talk.drain()
+    world.put_back(copy)
+    late = talk.post("are you still there?")
+
+    talk.drain()
+
+    assert world.chat.log.snapshot(talk.id).status is RunStatus.COMPLETED
+    assert talk.state_of(late["id"]) == "undelivered"
+    assert told(talk, "undelivered") == [late["id"]]
+    talk.drain()
+    assert [event["seq"] for event in talk.stored()] == list(range(1, len(talk.stored()) + 1))
+
+
+def test_a_drain_that_broke_off_before_its_cursor_moved_is_no_reason_to_rebuild(talk: Talk) -> None:
+    chat, run = talk.world.chat, talk.world.chat.store.run(talk.id)
+    assert run is not None
+    talk.drain()
+    before = chat.log.snapshot(talk.id)
+    talk.post("stored, and nobody has said so")
+    chat.store.put_events(run, chat.log.read(talk.id, after=before.stored, limit=10))
+
+    talk.drain()
+
+    assert chat.log.snapshot(talk.id).epoch == before.epoch
+
+
 def test_a_drain_of_the_lost_log_does_not_hide_what_is_new_in_the_rebuilt_one(talk: Talk) -> None:
     chat = talk.world.chat
     talk.drain()
@@ -289,7 +366,7 @@ def test_a_drain_of_the_lost_log_does_not_hide_what_is_new_in_the_rebuilt_one(ta
     talk.drain()
     kept = talk.stored()
     words = [event["body"]["text"] for event in kept if event["kind"] == "message"]
-    assert words[:3] == ["new 0", "new 1", "new 2"]
+    assert words == [f"old {n}" for n in range(10)] + [f"new {n}" for n in range(3)]
 
 
 def test_a_run_told_to_stop_is_still_told_so_after_redis_was_emptied(world: World) -> None:

@@ -232,8 +232,10 @@ def test_the_same_worker_stores_in_dynamodb(
         talk.confirm(message["id"])
         talk.finish()
         wait_until(lambda: talk.stored() == talk.events(), "the database has what the log has")
-        row = machine.world.chat.store.run(talk.id)
-        assert row is not None
-        assert row.status is RunStatus.COMPLETED
+        store = machine.world.chat.store
+        wait_until(
+            lambda: (row := store.run(talk.id)) and row.status is RunStatus.COMPLETED,
+            "its row says so too",
+        )
     finally:
         machine.close()

@@ -19,7 +19,7 @@ from chat.access import Level, Principal
 from chat.adapters.sqlite_store import SqliteStore
 from chat.bootstrap import Chat, bootstrap
 from chat.events import EVENT, EventJson, SenderKind
-from chat.ports import Alive, Clock, Started, Tasks
+from chat.ports import Alive, Clock, Record, Started, Tasks
 from chat.requests import (
     AskQuestion,
     Confirm,
@@ -174,7 +174,9 @@ class Talk:
 
     def events(self) -> list[EventJson]:
         """Every event, as a live reader gets them; each fits the wire's description."""
-        records = self.world.chat.live.since(ANNA, self.id, 0)
+        records: list[Record] = []
+        while more := self.world.chat.live.since(ANNA, self.id, len(records)):
+            records += more
         events = [orjson.loads(record.data) for record in records]
         for event in events:
             EVENT.validate_python(event)

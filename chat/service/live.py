@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from chat.access import Permission, Principal
 from chat.channels import project_channel, run_channel
 from chat.ports import Record, Snapshot
 from chat.service.context import Context
+
+SINCE_MAX = 2_000
+"""Events of one reading: a reader far behind comes again, and a process never holds a long log whole."""
 
 
 class Live:
@@ -20,9 +25,10 @@ class Live:
         return self._context.log.snapshot(run_id)
 
     def since(self, principal: Principal, run_id: str, after: int) -> list[Record]:
-        """Every event after `after`, without a hole: from the stream, what it has dropped from the store."""
+        """The next SINCE_MAX events after `after`, without a hole: from the stream, and what that has dropped
+        from the store."""
         self._context.authorize(principal, Permission.READ, run_id)
-        return list(self._context.after(run_id, after))
+        return list(islice(self._context.after(run_id, after), SINCE_MAX))
 
     def typing(self, principal: Principal, run_id: str) -> None:
         """Somebody is writing to the agent."""

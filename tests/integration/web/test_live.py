@@ -14,6 +14,7 @@ from chat.adapters.embedded_redis import EmbeddedRedis
 from chat.bootstrap import Chat
 from chat.ids import new_id
 from chat.requests import PostMessage
+from chat.service.live import SINCE_MAX
 from tests.serving import Api, Attached, Server, attach, pubsub_cut, until
 
 
@@ -267,6 +268,21 @@ def test_a_long_history_is_replayed_to_a_reader_that_takes_its_time(
     with server.live(anna, sockopt=[(1, 8, 4_096)]) as live:  # SO_RCVBUF: a narrow reader
         live.subscribe(attached.id, after=0)
         assert seqs(live.events(501)) == list(range(1, 502))
+
+
+def test_a_history_longer_than_one_reading_of_it_is_replayed_whole(
+    server: Server, anna: Api, attached: Attached
+):
+    count = SINCE_MAX + 100
+    for start in range(1, count + 1, 100):
+        events = [
+            {"key": f"k{n}", "kind": "log", "body": {"first_line": n, "lines": [{"text": "."}]}}
+            for n in range(start, start + 100)
+        ]
+        assert attached.agent.post(attached.path("/events"), {"events": events}).status == 200
+    with server.live(anna) as live:
+        live.subscribe(attached.id, after=0)
+        assert seqs(live.events(count + 1)) == list(range(1, count + 2))
 
 
 def test_a_reader_that_stalls_is_told_to_resume_delays_nobody_and_misses_nothing(

@@ -281,6 +281,8 @@ class Brief:
     last_line: str | None
     step: Record | None
     stop_at_ms: int | None
+    since_seq: int = 0
+    """The status event by which it came to its status; 0 when it is still in its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +335,7 @@ class Restored:
     stop_at_ms: int | None
     heartbeat_ms: int
     """When it was rebuilt: its agent has from then on to be heard of again."""
+    since_seq: int = 0
 
 
 class Log(Protocol):
@@ -449,7 +452,8 @@ class Log(Protocol):
         undelivered: Draft,
         cancelled: Draft,
     ) -> Finish:
-        """End the run by `drafts`; with `barrier` only when nothing addressed to it is unread."""
+        """End the run by `drafts`, or put it on hold when the last of them says `suspended`; with `barrier`
+        only when nothing addressed to it is unread."""
         ...
 
     def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Beat:

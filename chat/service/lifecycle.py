@@ -160,7 +160,9 @@ class Lifecycle:
 
     def get(self, principal: Principal, run_id: str) -> RunView:
         """A run and its snapshot."""
-        run = self._context.authorize(principal, Permission.READ, run_id)
+        known = self._context.authorize(principal, Permission.READ, run_id)
+        # what is remembered of it may be of before it was started, and its card tells of its process
+        run = self._context.store.run(run_id) or known
         snapshot = self._context.log.snapshot(run_id)
         return RunView(run.model_copy(update={"status": snapshot.status}), snapshot)
 

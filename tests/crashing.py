@@ -62,7 +62,7 @@ class _Wrapped:
 class Process:
     """A second process on the same Redis and database as the world's, that dies before call `at`."""
 
-    def __init__(self, world: World, at: int) -> None:
+    def __init__(self, world: World, at: int, *, runtime: Runtime | None = None) -> None:
         self.mortal = Mortal(at)
         chat = world.chat
         context = Context(
@@ -78,13 +78,13 @@ class Process:
         self.runs = Lifecycle(context, mailbox, carry_over, tokens, meter)
         self.holding = Holding(context, self.runs, mailbox, meter)
         self.orders = Orders(context, self.runs)
-        runtime = cast("Runtime", self.mortal.wrap(world.runtime))
+        mortal = cast("Runtime", self.mortal.wrap(runtime or world.runtime))
         self.delivery = Delivery(
             context,
             self.runs,
             mailbox,
             carry_over,
-            lambda: runtime,
+            lambda: mortal,
             tokens.of,
             holding=self.holding,
             meter=meter,

@@ -16,6 +16,7 @@ from chat.requests import Heartbeat, HoldRequest, PostAnswer
 from chat.runs import Run, RunStatus
 from chat.service.launching import HOLD_GRACE_MS
 from tests.crashing import Process, dies
+from tests.ecs_world import EcsWorld, runtime_on
 from tests.world import ANNA, Talk, World
 
 HOUR_MS = 3_600_000
@@ -572,3 +573,105 @@ def test_a_task_that_died_on_hold_is_looked_at_once(world: World) -> None:
     for _ in range(4):
         world.chat.delivery.watch()
     assert seen == [row(talk).handle]
+
+
+# --- on ECS ---------------------------------------------------------------------------------------
+
+
+def task_at_work(ecs: EcsWorld) -> tuple[Talk, str]:
+    """A run whose task runs and whose agent waits for a person."""
+    talk = ecs.launched()
+    arn = ecs.aws.task_of(talk.id)
+    ecs.aws.move(arn, "RUNNING", event=False)
+    ecs.world.chat.runs.heartbeat(talk.nori, talk.id, Heartbeat(holder="h1"))
+    talk.report("status", {"status": "waiting"})
+    ecs.world.work_off()
+    return talk, arn
+
+
+def test_a_task_on_hold_may_stop_and_the_next_word_gives_the_run_another_one(
+    ecs: EcsWorld,
+) -> None:
+    talk, first = task_at_work(ecs)
+    secrets = dict(ecs.aws.secrets)
+    hold(talk)
+    ecs.beat()
+    assert ecs.aws.stopped == [], "it has its time to end by itself"
+    ecs.aws.move(first, "STOPPED", exit_code=0)
+    ecs.passes(seconds=3_600)
+    ecs.hear()
+    assert ecs.status(talk.id) == "suspended"
+    assert ecs.aws.secrets == secrets, "its token is still needed"
+
+    message = talk.post("go on")
+    ecs.world.work_off()
+    second = str(row(talk).handle)
+    assert second != first
+    assert len(ecs.aws.tasks) == 2
+    assert ecs.aws.secrets == secrets
+    [override] = ecs.aws.tasks[second]["overrides"]["containerOverrides"]
+    assert {"name": "OMAKASE_GENERATION", "value": "1"} in override["environment"]
+    ecs.aws.move(second, "RUNNING")
+    ecs.passes(seconds=30)
+    ecs.hear()
+    assert ecs.status(talk.id) == "starting"
+    ecs.world.chat.runs.heartbeat(talk.nori, talk.id, Heartbeat(holder="h2"))
+    assert talk.lease("h2") == [message["id"]]
+    talk.confirm(message["id"])
+    talk.finish("completed", holder="h2")
+    ecs.world.work_off()
+    ecs.aws.move(second, "STOPPED", exit_code=0)
+    ecs.beat()
+    assert ecs.aws.secrets == {}
+
+
+def test_a_task_that_stays_although_it_is_on_hold_is_stopped_and_waited_for(ecs: EcsWorld) -> None:
+    talk, first = task_at_work(ecs)
+    hold(talk)
+    ecs.passes(seconds=HOLD_GRACE_MS / 1_000 + 1)
+    assert [arn for arn, _ in ecs.aws.stopped] == [first]
+    talk.post()
+    talk.drain()
+    ecs.world.tasks.take()
+    with pytest.raises(Unavailable):
+        ecs.world.chat.delivery.launch(talk.id)
+    assert len(ecs.aws.tasks) == 1
+    ecs.aws.move(first, "STOPPED", exit_code=137)
+    ecs.beat()
+    assert len(ecs.aws.tasks) == 2
+
+
+def test_a_run_that_comes_back_waits_for_room_like_any_other(ecs: EcsWorld) -> None:
+    talk, first = task_at_work(ecs)
+    hold(talk)
+    ecs.aws.move(first, "STOPPED", exit_code=0)
+    ecs.aws.refused_reason = "RESOURCE:CPU"
+    message = talk.post()
+    ecs.world.work_off()
+    assert ecs.status(talk.id) == "starting"
+    assert "The cluster has no CPU left" in ecs.details(talk)[-1]
+    ecs.aws.refused_reason = None
+    ecs.passes(seconds=8)
+    assert row(talk).handle in ecs.aws.tasks
+    assert row(talk).generation == 2
+    ecs.world.chat.runs.heartbeat(talk.nori, talk.id, Heartbeat(holder="h2"))
+    assert talk.lease("h2") == [message["id"]]
+
+
+@pytest.mark.parametrize("at", range(24))
+def test_on_ecs_too_a_return_killed_anywhere_leaves_one_task(ecs: EcsWorld, at: int) -> None:
+    talk, first = task_at_work(ecs)
+    hold(talk)
+    ecs.world.work_off()
+    ecs.aws.move(first, "STOPPED", exit_code=0)
+    talk.post()
+    talk.drain()
+    ecs.world.tasks.take()
+    on_ecs = Process(ecs.world, at, runtime=runtime_on(ecs.aws))
+    dies(lambda: on_ecs.delivery.launch(talk.id))
+    ecs.beat()
+    ecs.hear()
+    ecs.beat()
+    assert len(ecs.aws.tasks) == 2
+    assert (row(talk).generation, row(talk).handle in ecs.aws.tasks) == (1, True)
+    assert ecs.status(talk.id) == "starting"

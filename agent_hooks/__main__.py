@@ -36,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     install.add_argument("--state-dir", help="bind to this run, not to OMAKASE_STATE_DIR")
 
     run = commands.add_parser("run", help="run a command as the agent: run -- COMMAND…")
+    run.add_argument(
+        "--checkpoint",
+        default="",
+        metavar="HOOK",
+        help="a shell command that keeps what the agent needs to go on, and prints the rest (32 KB)",
+    )
     run.add_argument("rest", nargs=argparse.REMAINDER)
 
     sidecar = commands.add_parser("sidecar", help="the process beside the agent")
@@ -144,7 +150,7 @@ def _run(given: argparse.Namespace) -> int:
     command = given.rest[1:] if given.rest[:1] == ["--"] else given.rest
     if not command:
         raise Misused("run -- COMMAND: there is no command.")
-    return run(command)
+    return run(command, checkpoint=given.checkpoint)
 
 
 def _sidecar(given: argparse.Namespace) -> int:

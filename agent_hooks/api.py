@@ -190,6 +190,12 @@ class RunApi:
     def finish(self, body: Mapping[str, Any]) -> Dict[str, Any]:
         return self._post("/finish", body)
 
+    def hold(self, body: Mapping[str, Any]) -> Dict[str, Any]:
+        return self._post("/hold", body)
+
+    def checkpoint(self) -> Dict[str, Any]:
+        return self._get("/checkpoint", None, 0, None)
+
     def _post(self, path: str, body: Mapping[str, Any]) -> Dict[str, Any]:
         return self._server.call("POST", self._base + path, body)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from agent_hooks import envelope
+from agent_hooks.hold import HELD, REMEMBERED
 from agent_hooks.ids import new_key
 from agent_hooks.inbox import Inbox, Item
 from agent_hooks.spool import Record, Spool, SpoolFull
@@ -35,6 +36,8 @@ class Memory:
     """Bytes of Claude's transcript whose words were already sent as messages."""
     ended: str = ""
     last_seq: int = 0
+    generation: int = 0
+    """Which of the run's processes this is (hold.py)."""
 
 
 class Core:
@@ -70,6 +73,12 @@ class Core:
         self.last_call = time.monotonic()
         self.hooks_answered = 0
         self._last_order_at = 0.0
+        self.moves = 0
+        """Counts what the agent got or did: a checkpoint that was made before does not know of it."""
+        self.holding = False
+        """It is being put on hold: nothing is given to it at this moment."""
+        self.wrapped = False
+        """A wrapper is there, which alone can put it on hold."""
 
     # --- who holds --------------------------------------------------------------------------------
 
@@ -108,6 +117,10 @@ class Core:
         """Status and hold as the server says; `asked_at` (monotonic) is when it was asked."""
         with self.changed:
             self.server_status = str(answer.get("status") or self.server_status)
+            if self.server_status == HELD:
+                # it went through, and the answer to it was lost
+                self.end(HELD)
+                return
             held = answer.get("held")
             # what was asked before the last order came knows nothing of that order
             if isinstance(held, bool) and asked_at > self._last_order_at:
@@ -120,6 +133,13 @@ class Core:
             return
         self._last_order_at = time.monotonic()
         body = item.event["body"]
+        if item.action == "checkpoint":
+            if not self.wrapped:
+                self.confirm(
+                    [item.id], "Nobody here can put it on hold: it was not started by `run`."
+                )
+            return
+        self.moves += 1  # not `move`: whoever brings it must not wait
         if item.action == "stop":
             by = str(item.event["sender"]["name"])
             self.memory.stop = {"by": by, "reason": str(body.get("reason") or ""), "id": item.id}
@@ -144,10 +164,20 @@ class Core:
         ):
             self._send_confirm([item_id], done.step, done.text)
 
+    # --- going on hold ----------------------------------------------------------------------------
+
+    def move(self) -> None:
+        """The agent gets or does something. While its checkpoint is being handed over, that waits: what it
+        did in between would be in no checkpoint."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.holding or self.over())
+            self.moves += 1
+
     # --- what the agent has -----------------------------------------------------------------------
 
     def confirm(self, ids: Iterable[str], text: str, step: Optional[int] = None) -> None:
         """These are in the agent's context, as this text. Durable when it returns."""
+        self.move()
         at = self.memory.step if step is None else step
         # first "done": after a crash between the two, what comes again is confirmed again
         fresh = self.inbox.finish(list(ids), step=at, text=text)
@@ -179,7 +209,7 @@ class Core:
 
     def readable(self, *, task_end: bool) -> List[Item]:
         """What the agent may be given now: nothing while paused, no answer somebody waits for."""
-        if self.memory.paused:
+        if self.memory.paused or self.holding:
             return []
         found = self.inbox.waiting(now=time.time(), task_end=task_end)
         return [
@@ -190,6 +220,7 @@ class Core:
         """Claim it for one reader."""
         with self.changed:
             ids = [item.id for item in self.readable(task_end=task_end)]
+            self.moves += bool(ids)
             return self.inbox.claim(ids, now=time.time())
 
     def as_mail(self, item: Item) -> Dict[str, Any]:
@@ -217,6 +248,7 @@ class Core:
     # --- steps ------------------------------------------------------------------------------------
 
     def step_started(self, name: str, summary: Optional[str]) -> int:
+        self.move()
         with self.changed:
             self.memory.step += 1
             step = self.memory.step
@@ -255,6 +287,10 @@ class Core:
             self.remember()
             self.ended.set()
             self.changed.notify_all()
+
+    def kept(self, text: str) -> Dict[str, Any]:
+        """A checkpoint: the hook's words, and what this process knows."""
+        return {"text": text, **{name: getattr(self.memory, name) for name in REMEMBERED}}
 
     def remember(self) -> None:
         write_private(self.state / "memory.json", json.dumps(vars(self.memory)).encode())

@@ -19,7 +19,7 @@ from agent_hooks.state import write_private
 
 CLAIM_S = 60.0
 DONE_KEPT = 2_000
-_CONTROL = frozenset(("pause", "resume", "interrupt", "stop"))
+_CONTROL = frozenset(("pause", "resume", "interrupt", "stop", "checkpoint"))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 from agent_hooks import envelope
 from agent_hooks.core import Core
 from agent_hooks.errors import Ended, Refused, SidecarRefused, Unreachable
+from agent_hooks.hold import HELD
 from agent_hooks.ids import new_key
 from agent_hooks.inbox import CLAIM_S, Item
 from agent_hooks.links import Links
@@ -21,6 +22,7 @@ LOOK_AGAIN_S = 5.0
 FLUSH_S = 2.0
 LOOK_S = 5.0
 LINGER_S = 3_600.0
+HOLD_S = 30.0
 
 
 class Ops:
@@ -217,7 +219,7 @@ class Ops:
     def op_control(self, request: Fields) -> Reply:
         """The wrapper's long poll: orders it must carry out when nobody else does."""
         core, seen = self._core, request.get("seen")
-        self._wrapped = True
+        self._wrapped = core.wrapped = True
         self.watched.update(int(pid) for pid in request.get("pids") or [])
         core.wait_until(lambda: self._control() != seen, float(request["wait_s"]))
         return {"control": self._control()}
@@ -228,6 +230,7 @@ class Ops:
             "paused": core.memory.paused,
             "stop": core.memory.stop is not None,
             "interrupt": [i.id for i in core.inbox.orders() if i.action == "interrupt"],
+            "checkpoint": next((i.id for i in core.inbox.orders() if i.action == "checkpoint"), ""),
             "obeyed": bool(core.obeying),
             "flush": self._flush_wanted,
             "ended": core.memory.ended,
@@ -243,6 +246,107 @@ class Ops:
             self.report_paused(paused=action == "pause")
         return {}
 
+    # --- going on hold ----------------------------------------------------------------------------
+
+    def op_hold_begins(self, _: Fields) -> Reply:
+        """The wrapper begins with the hook; `mark` tells whether the agent has moved since."""
+        self._drop_checkpoints("The agent makes its checkpoint.")
+        return {"mark": self._core.moves}
+
+    def op_hold_mark(self, _: Fields) -> Reply:
+        """What `op_hold_begins` gave, if nothing has happened; also mail that nobody has taken counts."""
+        core = self._core
+        return {"mark": core.moves + len(core.readable(task_end=True))}
+
+    def op_hold(self, request: Fields) -> Reply:
+        """Hand the checkpoint over: `held`, or `why` not in words, or neither: the agent has moved, or
+        something came for it, and it goes on."""
+        core, deadline = self._core, time.monotonic() + HOLD_S
+        with core.changed:
+            core.holding = core.moves == int(request["mark"])
+        try:
+            if not core.holding:
+                return {"held": False, "why": ""}
+            self._flush_wrapper()
+            body = {
+                "holder": core.holder,
+                "generation": core.memory.generation,
+                "checkpoint": core.kept(str(request["text"])),
+            }
+            while not core.over() and time.monotonic() < deadline:
+                # what was confirmed must have arrived, or it counts as unread
+                core.wait_until(
+                    lambda: core.spool.pending_bytes() == 0, deadline - time.monotonic()
+                )
+                why = self._hand_over(body, int(request["mark"]))
+                if why is not None:
+                    return {"held": core.memory.ended == HELD, "why": why}
+                core.wait_until(core.over, 1.0)
+            return {"held": core.memory.ended == HELD, "why": "The server could not be reached."}
+        finally:
+            with core.changed:
+                core.holding = False
+                core.changed.notify_all()
+
+    def _hand_over(self, body: Mapping[str, Any], mark: int) -> Optional[str]:
+        """Why it is not on hold, "" when it is or when the agent simply goes on; None to try again."""
+        core = self._core
+        if core.moves != mark:
+            return ""
+        api = self._links.api()
+        try:
+            core.end(str(api.hold(body)["status"]))
+        except Unreachable as error:
+            core.complain("hold_waits", str(error))
+            return None
+        except Ended:
+            core.end("ended")
+        except Refused as error:
+            with core.changed:
+                core.holding = False
+                core.changed.notify_all()
+            if error.code == "mailbox_not_empty":
+                self._take_leased(error.current_state, str(body["holder"]))
+            elif error.code != "illegal_move":  # it is at work again
+                return str(error)
+        finally:
+            api.close()
+        return ""
+
+    def _take_leased(self, current_state: Mapping[str, Any], holder: str) -> None:
+        """What came in between. A held mailbox keeps the rest, which people may still take back."""
+        items = current_state.get("items") or []
+        leased = [raw for raw in items if raw.get("state") == "leased"]
+        self._core.take_in({**current_state, "items": leased}, holder)
+
+    def op_hold_fails(self, request: Fields) -> Reply:
+        """Tell people why it was not put on hold."""
+        core = self._core
+        self._drop_checkpoints("The agent could not make a checkpoint.")
+        body = {
+            "holder": core.holder,
+            "generation": core.memory.generation,
+            "failure": str(request["why"])[:500],
+        }
+        api, deadline = self._links.api(), time.monotonic() + HOLD_S
+        try:
+            while not core.over() and time.monotonic() < deadline:
+                try:
+                    api.hold(body)
+                    return {}
+                except Unreachable:
+                    core.wait_until(core.over, 1.0)
+        except (Ended, Refused) as error:
+            core.complain("hold_failure_refused", str(error))
+        finally:
+            api.close()
+        return {}
+
+    def _drop_checkpoints(self, text: str) -> None:
+        ids = [item.id for item in self._core.inbox.orders() if item.action == "checkpoint"]
+        if ids:
+            self._core.confirm(ids, text)
+
     # --- what the agent says ----------------------------------------------------------------------
 
     def op_events(self, request: Fields) -> Reply:
@@ -253,6 +357,8 @@ class Ops:
             event = {"key": given.get("key") or new_key(), "kind": given["kind"]}
             event.update({name: given[name] for name in ("body", "id", "at") if name in given})
             records.append({"op": "event", "event": event})
+        if any(given["kind"] in ("message", "status") for given in request["events"]):
+            self._core.move()
         self._core.append(records, durable=not request.get("loose", False))
         for record in records:
             if record["event"].get("id"):
@@ -356,7 +462,7 @@ class Ops:
     def linger(self, request: Fields) -> None:
         """Go on in the background; `late_summary` is said when something turns out to be unread."""
         self.lingering = True
-        self._wrapped = False
+        self._wrapped = self._core.wrapped = False
         threading.Thread(target=self._linger, args=(dict(request),), daemon=True).start()
 
     def _linger(self, request: Dict[str, Any]) -> None:
@@ -374,6 +480,7 @@ class Ops:
         core, deadline = self._core, time.monotonic() + float(request["wait_s"])
         if core.ended.is_set():
             return {"done": True, "items": [], "status": core.memory.ended}
+        core.move()  # who ends does not go on hold
         self._flush_wrapper()
         nothing: Reply = {"done": False, "items": [], "orders": False}
         if not core.wait_until(
@@ -403,18 +510,28 @@ class Ops:
             core.end("ended")
             return {"done": True, "items": [], "status": "ended"}
         except Refused as error:
-            if error.code != "mailbox_not_empty":
-                raise SidecarRefused(error.code, str(error)) from error
-            return self._unread(error.current_state, str(body["holder"]))
+            return self._not_finished(error, str(body["holder"]))
         finally:
             api.close()
         core.end(str(answer.get("status") or request["outcome"]))
         return {"done": True, "items": [], "status": core.memory.ended}
 
+    def _not_finished(self, error: Refused, holder: str) -> Reply:
+        if error.code == "mailbox_not_empty":
+            return self._unread(error.current_state, holder)
+        if error.code != "illegal_move":
+            raise SidecarRefused(error.code, str(error)) from error
+        self._core.end(HELD)  # it was put on hold, and comes back as another process
+        return {"done": True, "items": [], "status": HELD}
+
     def _unread(self, current_state: Mapping[str, Any], holder: str) -> Reply:
         core = self._core
         core.take_in(current_state, holder)
-        ids = [str(raw["event"]["id"]) for raw in current_state.get("items") or []]
+        self._drop_checkpoints("It ends instead.")
+        raw_ids = [str(raw["event"]["id"]) for raw in current_state.get("items") or []]
+        ids = [item_id for item_id in raw_ids if core.inbox.done(item_id) is None]
+        if raw_ids and not ids:
+            return {"done": False, "items": [], "orders": False}  # once more, when that has arrived
         core.inbox.unclaim(ids)
         items = core.inbox.claim(ids, now=time.time())
         mail = [core.as_mail(item) for item in items if not item.action]

@@ -4,6 +4,8 @@ The run's outcome is what became of the work, not only of the process: `complete
 with nothing unread; `failed` after another code; `stopped` when a person or a signal ended it, and also
 when the command ended well but its last messages came too late: the server takes no `completed` past
 unread mail, `failed` would be untrue, and so the messages end `undelivered` and the summary says it.
+
+A run that is put on hold (hold.py) does not end: the command is ended, and this process with 0.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any, Deque, Dict, List, Optional, Sequence
 
-from agent_hooks import local
-from agent_hooks.errors import Ended, HooksError, SidecarAway, SidecarRefused
+from agent_hooks import hold, local
+from agent_hooks.errors import Ended, HooksError, Misused, SidecarAway, SidecarRefused
 from agent_hooks.ids import new_key
 from agent_hooks.logs import Chunks, Lines
 from agent_hooks.resume import resumed
@@ -35,14 +38,29 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 POLL_S = 20.0
 RESUMES_MAX = 5
+MAIL_S = 15.0
+"""How long a session that comes back from hold waits for the words that brought it back."""
+BACK = "You were put on hold, and your process is a new one. Go on where you were."
 
 
 class Wrapper:
     """One command and what is reported of it."""
 
-    def __init__(self, state: StateDir, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        state: StateDir,
+        command: Sequence[str],
+        *,
+        checkpoint: str = "",
+        hook_s: float = hold.HOOK_S,
+    ) -> None:
         self._state = state
         self._command = list(command)
+        self._checkpoint = checkpoint
+        self._hook_s = hook_s
+        self._kept: Optional[Path] = None
+        """What the process before left, in a file."""
+        self._held = False
         self._chunks = Chunks(self._report)
         self._tail: Deque[str] = deque(maxlen=40)
         self._child: Optional[subprocess.Popen[bytes]] = None
@@ -54,15 +72,20 @@ class Wrapper:
         """The command's exit code, 128 + n after a signal."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._forward)
+        generation = int(os.environ.get("OMAKASE_GENERATION") or 0)
+        self._kept = hold.come_back(self._state, generation)
         local.ensure_sidecar(self._state, watch_pid=os.getpid())
         self._event("status", {"status": "starting"})
-        command: Optional[List[str]] = self._command
+        command: Optional[List[str]] = self._command if self._kept is None else self._first()
         code = 0
         for left in range(RESUMES_MAX, -1, -1):
             if command is None:
                 break
             code = self._once(command)
             self._chunks.flush(5.0)
+            if self._held:
+                code = 0
+                break
             command = self._finish(code, may_resume=left > 0)
         self._over.set()
         self._chunks.close(1.0)
@@ -71,16 +94,10 @@ class Wrapper:
     # --- the command ------------------------------------------------------------------------------
 
     def _once(self, command: Sequence[str]) -> int:
-        env = dict(os.environ)
-        for name in ("OMAKASE_TOKEN", "OMAKASE_TOKEN_FILE"):
-            env.pop(name, None)  # the state folder has it; a child need not
-        env["OMAKASE_STATE_DIR"] = str(self._state.path)
-        env["OMAKASE_RUN_ID"] = self._state.config().run_id
-        env["OMAKASE_WRAPPER_PID"] = str(os.getpid())
         try:
             child = subprocess.Popen(
                 list(command),
-                env=env,
+                env=self._environment(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
@@ -108,6 +125,17 @@ class Wrapper:
                 pipe.close()
         return 128 - code if code < 0 else code
 
+    def _environment(self) -> Dict[str, str]:
+        env = dict(os.environ)
+        for name in ("OMAKASE_TOKEN", "OMAKASE_TOKEN_FILE", "OMAKASE_CHECKPOINT_FILE"):
+            env.pop(name, None)  # the state folder has it; a child need not
+        env["OMAKASE_STATE_DIR"] = str(self._state.path)
+        env["OMAKASE_RUN_ID"] = self._state.config().run_id
+        env["OMAKASE_WRAPPER_PID"] = str(os.getpid())
+        if self._kept is not None:
+            env["OMAKASE_CHECKPOINT_FILE"] = str(self._kept)
+        return env
+
     def _await(self, child: "subprocess.Popen[bytes]") -> int:
         deadline: Optional[float] = None
         while True:
@@ -125,7 +153,7 @@ class Wrapper:
 
     def _say_goodbye(self) -> None:
         """People see that it goes, and why, while the command still puts its things away."""
-        if self._signal is not None and not self._stopped:
+        if self._signal is not None and not self._stopped and not self._held:
             self._event("status", {"status": "working", "detail": _goodbye(self._signal)})
 
     def _read(self, stream: str, pipe: Any, out: int) -> None:
@@ -159,14 +187,21 @@ class Wrapper:
     def _obey(self, child: "subprocess.Popen[bytes]") -> None:
         """Carry out orders that the agent itself does not know of; keep the sidecar alive."""
         seen: Optional[Dict[str, Any]] = None
-        frozen, stop_at, flushed = False, 0.0, 0
+        frozen, stop_at, flushed, asked = False, 0.0, 0, ""
         while child.poll() is None and not self._over.is_set():
             wait_s = min(POLL_S, max(0.1, stop_at - time.monotonic())) if stop_at else POLL_S
             pids = [os.getpid(), child.pid]
             answer = self._call("control", POLL_S + 10, seen=seen, wait_s=wait_s, pids=pids)
             if answer is None:
+                self._go_if_held()
                 return
             control = seen = answer["control"]
+            if control["ended"]:
+                self._go_if_held()
+                return
+            if control["checkpoint"] and control["checkpoint"] != asked:
+                asked = control["checkpoint"]
+                threading.Thread(target=self._go_on_hold, args=(child,), daemon=True).start()
             if control["flush"] > flushed:
                 flushed = control["flush"]
                 self._chunks.flush(1.0)
@@ -187,6 +222,64 @@ class Wrapper:
             if control["interrupt"] and not control["obeyed"]:
                 self._kill(signal.SIGINT)
                 self._call("applied", action="interrupt", text="The command got SIGINT.")
+
+    # --- on hold ----------------------------------------------------------------------------------
+
+    def _go_on_hold(self, child: "subprocess.Popen[bytes]") -> None:
+        """Let the hook make the checkpoint, hand it over, and end the command; or say why not."""
+        begun = self._call("hold_begins")
+        if begun is None:
+            return
+        if not self._checkpoint:
+            self._call(
+                "hold_fails", hold.HOOK_S, why="it has no checkpoint hook (OMAKASE_CHECKPOINT)."
+            )
+            return
+        mark = begun["mark"]
+
+        def moved() -> bool:
+            now = self._call("hold_mark")
+            return now is None or now["mark"] != mark or child.poll() is not None
+
+        try:
+            text, said = hold.run_hook(
+                self._checkpoint,
+                env=self._environment(),
+                folder=self._state.path,
+                deadline_s=self._hook_s,
+                cut=moved,
+            )
+        except (hold.HookFailed, OSError) as error:
+            self._call("hold_fails", hold.HOOK_S, why=f"{error}.")
+            return
+        self._chunks.add("stderr", said)
+        if text is None:
+            return  # something came for the agent: it goes on
+        answer = self._call("hold", hold.HOOK_S, mark=mark, text=text)
+        if answer is not None and answer["why"]:
+            self._call("hold_fails", hold.HOOK_S, why=answer["why"])
+        self._go_if_held()
+
+    def _go_if_held(self) -> None:
+        """End the command, when the server has put the run on hold."""
+        if not self._held and read_json(self._state / "memory.json").get("ended") == hold.HELD:
+            self._held = True
+            self._signal = signal.SIGTERM
+            self._kill(signal.SIGTERM)
+
+    def _first(self) -> List[str]:
+        """The command that goes on where the process before was: the session, if it is on this machine;
+        else the command itself, which finds its checkpoint in OMAKASE_CHECKPOINT_FILE."""
+        memory = read_json(self._state / "memory.json")
+        session = str(memory.get("session_id") or "")
+        if not hold.session_is_here(session, str(memory.get("transcript") or "")):
+            return self._command
+        if resumed(self._command, session, "") is None:
+            return self._command
+        self._call("wait_mail", MAIL_S + 10, wait_s=MAIL_S)
+        answer = self._call("resume_text")
+        text = str(answer["text"]) if answer is not None and answer["text"] else BACK
+        return resumed(self._command, session, text) or self._command
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -294,8 +387,13 @@ def _pass_on(out: int, data: bytes) -> bool:
     return True
 
 
-def main(command: Sequence[str]) -> int:
-    """`run -- COMMAND…`."""
+def main(command: Sequence[str], *, checkpoint: str = "") -> int:
+    """`run [--checkpoint HOOK] -- COMMAND…`."""
     state = StateDir.from_environ()
     os.environ["OMAKASE_STATE_DIR"] = str(state.path)
-    return Wrapper(state, command).run()
+    hook = checkpoint or os.environ.get("OMAKASE_CHECKPOINT", "")
+    try:
+        hook_s = float(os.environ.get("OMAKASE_CHECKPOINT_S") or hold.HOOK_S)
+    except ValueError as error:
+        raise Misused("OMAKASE_CHECKPOINT_S is a number of seconds.") from error
+    return Wrapper(state, command, checkpoint=hook, hook_s=hook_s).run()

@@ -25,10 +25,12 @@ from chat.service.carry_over import CarryOver
 from chat.service.catalog import Catalog
 from chat.service.context import Context
 from chat.service.delivery import Delivery
+from chat.service.holding import Holding
 from chat.service.lifecycle import Lifecycle
 from chat.service.live import Live
 from chat.service.mailbox import Mailbox
 from chat.service.messages import Messages
+from chat.service.meter import Meter
 from chat.service.orders import Orders
 from chat.service.pipelines import Pipelines
 from chat.service.questions import Questions
@@ -54,6 +56,7 @@ class Chat:
     questions: Questions
     mailbox: Mailbox
     agents: Agents
+    holding: Holding
     live: Live
     delivery: Delivery
     pipelines: Pipelines
@@ -103,7 +106,9 @@ def bootstrap(
     context = Context(settings=settings, store=store, log=log, clock=clock, tasks=tasks)
     tokens, mailbox, messages = Tokens(context), Mailbox(context), Messages(context)
     carry_over = CarryOver(context, messages)
-    lifecycle = Lifecycle(context, mailbox, carry_over, tokens)
+    meter = Meter(context, roles)
+    lifecycle = Lifecycle(context, mailbox, carry_over, tokens, meter)
+    holding = Holding(context, lifecycle, mailbox, meter)
     ours = runtime
     tasks_on_ecs = EcsParts(settings)
     on_ecs = settings.runtime == "ecs" and runtime is None
@@ -133,9 +138,18 @@ def bootstrap(
         questions=Questions(context),
         mailbox=mailbox,
         agents=Agents(context, lifecycle),
+        holding=holding,
         live=Live(context),
         delivery=Delivery(
-            context, lifecycle, mailbox, carry_over, where_agents_run, tokens.of, how_to_nudge
+            context,
+            lifecycle,
+            mailbox,
+            carry_over,
+            where_agents_run,
+            tokens.of,
+            how_to_nudge,
+            holding=holding,
+            meter=meter,
         ),
         pipelines=pipelines,
         hints=lambda: tasks_on_ecs.events() if on_ecs else None,

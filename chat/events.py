@@ -130,10 +130,12 @@ class Action(StrEnum):
     INTERRUPT = "interrupt"
     STOP = "stop"
     CHECK_IN = "check_in"
+    CHECKPOINT = "checkpoint"
 
 
 class OrderBody(Frozen):
-    """An order. `every_steps` goes with `check_in`: say what you do every so many steps, 0 ends it."""
+    """An order. `every_steps` goes with `check_in`: say what you do every so many steps, 0 ends it.
+    `checkpoint`: keep what you need to go on, and go on hold."""
 
     action: Action
     every_steps: int | None = Field(default=None, ge=0, le=1_000)
@@ -141,14 +143,31 @@ class OrderBody(Frozen):
     moved_from: dict[str, str] | None = None
 
 
+CHECKPOINT_MAX_BYTES = 32_768
+
+
+class Checkpoint(Frozen):
+    """What an agent needs to go on later: `text` is its own checkpoint hook's (at most 32 KB of UTF-8), the
+    rest what its side knows. Whoever reads the run reads this: no secret belongs here."""
+
+    text: str = Field(max_length=CHECKPOINT_MAX_BYTES)
+    step: int = Field(default=0, ge=0)
+    session_id: str = Field(default="", max_length=200)
+    transcript: str = Field(default="", max_length=4_096)
+    said: int = Field(default=0, ge=0)
+    check_every: int = Field(default=0, ge=0)
+
+
 class StatusBody(Frozen):
-    """A move of the run's status. `verdict` comes with `completed`, of a role that judges another's work."""
+    """A move of the run's status. `verdict` comes with `completed`, of a role that judges another's work,
+    `checkpoint` with `suspended`."""
 
     status: RunStatus
     previous: RunStatus | None = None
     phase: Phase | None = None
     detail: str | None = Field(default=None, max_length=2_000)
     verdict: Verdict | None = None
+    checkpoint: Checkpoint | None = None
 
 
 class StepState(StrEnum):
@@ -229,6 +248,7 @@ class About(StrEnum):
     MOVED = "moved"
     HANDOVER = "handover"
     TASK = "task"
+    HOLD = "hold"
 
 
 class NoticeBody(Frozen):
@@ -237,7 +257,7 @@ class NoticeBody(Frozen):
     `nudge`: `ids` wait in the mailbox; `failure` (ports.NudgeFailure, None when it worked), how long it
     took and the Celery task that did it. `moved`: a question or a standing order goes to the run in
     `moved_to`. `handover`: all `ids` have gone to `moved_to`, or come from `moved_from`, and `text` counts
-    them. `task`: how the run's task was stopped.
+    them. `task`: how the run's task was stopped. `hold`: why it could not be put on hold.
     """
 
     about: About

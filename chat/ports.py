@@ -281,6 +281,8 @@ class Brief:
     last_line: str | None
     step: Record | None
     stop_at_ms: int | None
+    since_seq: int = 0
+    """The status event by which it came to its status; 0 when it is still in its first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +337,7 @@ class Restored:
     """When it was rebuilt: its agent has from then on to be heard of again."""
     stored: int
     """As far as the store has it; the records after that are still to be stored."""
+    since_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +467,8 @@ class Log(Protocol):
         undelivered: Draft,
         cancelled: Draft,
     ) -> Finish:
-        """End the run by `drafts`; with `barrier` only when nothing addressed to it is unread."""
+        """End the run by `drafts`, or put it on hold when the last of them says `suspended`; with `barrier`
+        only when nothing addressed to it is unread."""
         ...
 
     def heartbeat(self, run_id: str, *, holder: str, now_ms: int, lease_ms: int) -> Beat:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from chat.events import Anchor, Mode, Option, Text
+from chat.events import Anchor, Checkpoint, Mode, Option, Text
 from chat.runs import Frozen, Role, RunStatus, StartKind, Verdict
 
 Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
@@ -147,3 +147,13 @@ class FinishRequest(Frozen):
     summary: str | None = Field(default=None, max_length=2_000)
     exit_code: int | None = None
     verdict: Verdict | None = None
+
+
+class HoldRequest(Frozen):
+    """Either `checkpoint`: the agent may be put on hold; or `failure`: why it may not, in words.
+    `generation` says which of the run's processes speaks (OMAKASE_GENERATION)."""
+
+    holder: Handle
+    generation: int = Field(ge=0)
+    checkpoint: Checkpoint | None = None
+    failure: str | None = Field(default=None, min_length=1, max_length=500)

@@ -15,7 +15,8 @@ class Frozen(BaseModel):
 
 
 class RunStatus(StrEnum):
-    """Where a run is in its life. `unresponsive` is soft: only the runtime decides life and death."""
+    """Where a run is in its life. `unresponsive` is soft: only the runtime decides life and death.
+    `suspended`: its process was ended to save money, and it goes on when somebody speaks to it."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -23,6 +24,7 @@ class RunStatus(StrEnum):
     WAITING = "waiting"
     PAUSED = "paused"
     UNRESPONSIVE = "unresponsive"
+    SUSPENDED = "suspended"
     COMPLETED = "completed"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -48,13 +50,16 @@ S = RunStatus
 ENDED: Final = frozenset({S.COMPLETED, S.FAILED, S.STOPPED})
 OPEN: Final = frozenset(RunStatus) - ENDED
 _LIVE: Final = frozenset({S.WORKING, S.WAITING, S.PAUSED, S.UNRESPONSIVE})
+IDLE: Final = frozenset({S.WAITING, S.PAUSED})
+"""Where a run only costs money, and from where it may be put on hold."""
 MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
     S.QUEUED: frozenset({S.STARTING, S.WORKING}) | ENDED,
     S.STARTING: _LIVE | ENDED,
     S.WORKING: _LIVE | ENDED,
-    S.WAITING: _LIVE | ENDED,
-    S.PAUSED: _LIVE | ENDED,
+    S.WAITING: _LIVE | {S.SUSPENDED} | ENDED,
+    S.PAUSED: _LIVE | {S.SUSPENDED} | ENDED,
     S.UNRESPONSIVE: _LIVE | ENDED,
+    S.SUSPENDED: frozenset({S.STARTING}) | ENDED,
     S.COMPLETED: frozenset(),
     S.FAILED: frozenset(),
     S.STOPPED: frozenset(),
@@ -165,7 +170,7 @@ class Run(Frozen):
 
     `handle` is what the runtime needs to find the process or task again; `token_sha256` the
     hash of the run token, None once it is revoked. `generation` counts the processes it was given: one
-    that was refused for want of capacity gets another. Times are ISO 8601.
+    that was refused for want of capacity, or comes back from hold, gets another. Times are ISO 8601.
     """
 
     id: str
@@ -189,6 +194,10 @@ class Run(Frozen):
     launch_after: str | None = None
     """No sooner than this is it tried again."""
     nudged_at: str | None = None
+    hold_after: str | None = None
+    """No sooner than this is it asked (again) to go on hold."""
+    billed_s: float = 0
+    """How long its earlier generations ran."""
     task_version: int = 0
     """The highest version of its task that was acted upon (ECS counts them)."""
     log_group: str | None = None
@@ -200,7 +209,7 @@ class Run(Frozen):
 INWARD: Final = frozenset(
     {
         "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
-        "nudged_at", "task_version",
+        "nudged_at", "hold_after", "billed_s", "task_version",
     }
 )  # fmt: skip
 """Fields of a run that people are not shown."""

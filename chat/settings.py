@@ -124,6 +124,12 @@ class Settings(BaseModel):
     run_token_secret_prefix: str = "omakase/run-token/"  # noqa: S105 - where tokens are kept, no token
     nudge_after_s: float = Field(default=30, ge=1, le=86_400)
 
+    # what a paused agent costs
+    hold_after_s: float = Field(ge=0, le=2_592_000)
+    price_vcpu_hour: float = Field(default=0.04048, ge=0, le=1_000_000)
+    price_gib_hour: float = Field(default=0.004445, ge=0, le=1_000_000)
+    price_currency: str = Field(default="$", min_length=1, max_length=8)
+
     # how it is reached
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=1, le=65_535)
@@ -236,6 +242,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values.setdefault("agent_url", values["public_url"])
     # ECS answers 20 DescribeTasks a second, and says by itself what changes
     values.setdefault("watch_every_s", 15.0 if values.get("runtime") == "ecs" else 3.0)
+    # a process of this machine costs nothing while it waits
+    values.setdefault("hold_after_s", 3600.0 if values.get("runtime") == "ecs" else 0.0)
     values.setdefault("allowed_origins", _default_origins(values["public_url"]))
     values["local_sign_in"] = local_sign_in
     values["state_dir"] = state_dir

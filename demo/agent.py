@@ -13,8 +13,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from agent_hooks.errors import HooksError, Misused
+from agent_hooks.errors import Ended, HooksError, Misused
 from agent_hooks.loop import Agent, Stopped
+from demo import notes
 from demo.goal import Terminated
 from demo.roles import BY_NAME
 from demo.terminal import Terminal
@@ -36,6 +37,7 @@ def main() -> int:
     try:
         pace_s = float(os.environ.get("DEMO_PACE_S") or PACE_S)
         agent = Agent.connect()
+        kept = notes.left_by_the_process_before()
         shop = Workshop.open(given.repo.resolve(), name)
     except (Misused, GitFailed, ValueError) as error:
         print(error, file=sys.stderr)
@@ -44,6 +46,8 @@ def main() -> int:
         worker = Worker(agent, shop, name=name, pace_s=pace_s, terminal=terminal)
         worker.obey_signals()
         worker.role = role_class(worker)
+        if kept is not None:
+            worker.restore(kept)
         terminal.note(f"{name} in {shop.folder.name}, a step takes {pace_s:g} s at least")
         return _live(worker)
 
@@ -55,6 +59,7 @@ def _live(worker: Worker) -> int:
         raise RuntimeError("a worker without a role")
     try:
         worker.report_working()
+        worker.come_back()
         worker.farewell(role.work())
     except Stopped as stop:
         return _stopped(worker, f"Stopped by {stop.by}.")
@@ -75,7 +80,8 @@ def _live(worker: Worker) -> int:
 
 def _stopped(worker: Worker, summary: str) -> int:
     worker.terminal.note(summary)
-    worker.agent.finish(summary, outcome="stopped", exit_code=STOPPED_CODE)
+    with contextlib.suppress(Ended):  # it goes on hold: the run is not over, and not ours any more
+        worker.agent.finish(summary, outcome="stopped", exit_code=STOPPED_CODE)
     return STOPPED_CODE
 
 

@@ -26,6 +26,12 @@ TASKS = {
     "tester": "Find what no test covers, and write tests for it. Commit them.",
 }
 
+CHECKPOINT = (
+    "git add --all && { git diff --cached --quiet || git commit --quiet --message 'Work in progress'; } "
+    "&& git rev-parse HEAD"
+)
+"""Before it goes on hold. Its session is on this machine, and is resumed when it comes back."""
+
 
 def prompt(role: str, feature: str, hooks: str) -> str:
     """What Claude Code is told first."""
@@ -66,7 +72,7 @@ def main() -> int:  # noqa: RET503 - or it becomes another program
         os.environ[f"GIT_{who}_EMAIL"] = f"{name.lower()}@tea-shop.invalid"
     words = prompt(given.role, given.feature, " ".join(hooks))
     claude = ["claude", "-p", words, "--permission-mode", "acceptEdits", "--allowedTools", "Bash"]
-    os.execv(sys.executable, [*hooks, "run", "--", *claude])  # noqa: S606 - we become it
+    os.execv(sys.executable, [*hooks, "run", "--checkpoint", CHECKPOINT, "--", *claude])  # noqa: S606 - we become it
 
 
 def _unseen(folder: Path) -> None:

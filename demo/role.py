@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agent_hooks.loop import Mail
 
@@ -18,10 +18,25 @@ class Role:
     """One agent's trade. `work` pursues goals through its worker, and returns when nothing is left."""
 
     phase: ClassVar[str] = "thinking"
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Attributes (lists, dictionaries, sets of strings, numbers) that another process needs to go on. A
+    role that keeps none begins its list anew, and finds in the repository what is done."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.shop = worker.shop
+
+    def notes(self) -> dict[str, Any]:
+        """What it keeps."""
+        found = {name: getattr(self, name) for name in self.keeps}
+        return {n: sorted(value) if isinstance(value, set) else value for n, value in found.items()}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Be where the process before was."""
+        for name in self.keeps:
+            if name in kept:
+                value = kept[name]
+                setattr(self, name, set(value) if isinstance(getattr(self, name), set) else value)
 
     def work(self) -> str:
         """Do it all; the summary with which the run ends."""

@@ -10,10 +10,12 @@ import contextlib
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from agent_hooks.loop import Agent, Interrupted, Mail, Step, Stopped
-from demo import intents, obey
+from demo import intents, notes, obey
 from demo.goal import Again, Goal, Skipped, Terminated
 from demo.role import Role
 from demo.terminal import Terminal
@@ -51,6 +53,11 @@ class Worker:
         self.stop_said: Stopped | None = None
         self.change: type[Skipped | Again] | None = None
         """What the mail that was just read means for the goal under way."""
+        self._reached: list[str] = []
+        """The titles of goals that were reached."""
+        self._behind: Counter[str] = Counter()
+        """Those that the process before had reached: passed by, once each."""
+        self._back_at = ""
         self._in_step = False
         self._terminated = False
         self._blocking = False
@@ -98,6 +105,55 @@ class Worker:
             time.sleep(min(LOOK_S, left))
         return False
 
+    # --- on hold and back ---------------------------------------------------------------------------
+
+    def note(self) -> None:
+        """Write down what another process would need to go on from here."""
+        if self.role is None:
+            return
+        subjects = list(self.subjects.items())[-notes.SUBJECTS_KEPT :]
+        notes.write(
+            {
+                "name": self.name,
+                "folder": str(self.shop.folder),
+                "branch": self.shop.branch,
+                "goal": self.goal.title if self.goal is not None else "",
+                "reached": self._reached if self.role.keeps else [],
+                "done": self.done[-notes.STEPS_KEPT :],
+                "skips": self.skips,
+                "pace_s": self.pace_s,
+                "check_every": self.check_every,
+                "subject": self.subject,
+                "subjects": dict(subjects),
+                "number": self.number,
+                "role": self.role.notes(),
+            }
+        )
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Be where the process before was: at the beginning of the goal that it was at."""
+        self._reached = list(kept["reached"])
+        self._behind = Counter(self._reached)
+        self.done, self.skips = list(kept["done"]), list(kept["skips"])
+        self.pace_s, self.check_every = float(kept["pace_s"]), int(kept["check_every"])
+        self.subject, self.subjects = str(kept["subject"]), dict(kept["subjects"])
+        self.number = int(kept["number"])
+        if self.role is not None:
+            self.role.restore(kept["role"])
+        at = f"I go on with: {kept['goal']}." if kept["goal"] else "I go on."
+        if kept["work"]:
+            at += (
+                f" What I had half done is kept as `{str(kept['work'])[:10]}` "
+                f"(refs/checkpoints/{kept['branch']}); I begin that once more."
+            )
+        self._back_at = at
+
+    def come_back(self) -> None:
+        """Tell people, if this is not the first process."""
+        if self._back_at:
+            self.say(f"I was on hold and am back, after step {self.number}. {self._back_at}")
+        self.note()
+
     # --- goals and steps --------------------------------------------------------------------------
 
     def unwanted(self, goal: Goal) -> bool:
@@ -106,13 +162,19 @@ class Worker:
 
     def pursue(self, goal: Goal, work: Callable[[], None]) -> bool:
         """Work on a goal until it is done; False when people did not want it. Raises Stopped."""
+        if self._behind[goal.title] > 0:
+            self._behind[goal.title] -= 1
+            return True
         for _ in range(ATTEMPTS):
             if self.unwanted(goal):
                 return False
             self.goal, self.subject = goal, goal.subject or self.subject
+            self.note()
             try:
                 work()
                 self.goal = None
+                self._reached.append(goal.title)
+                self.note()
                 self.attend(task_end=True)
                 return True
             except Skipped:
@@ -150,6 +212,7 @@ class Worker:
             yield step
             self.terminal.summary(step.summary, ok=step.ok is not False)
         self.done.append(name)
+        self.note()
 
     @contextlib.contextmanager
     def aside(self, name: str) -> Iterator[Step]:
@@ -268,6 +331,7 @@ class Worker:
             except GitFailed as error:
                 replies.append(f"Git would not let me:\n\n```text\n{error}\n```")
         self.say("\n\n".join(replies), reply_to=mail.id)
+        self.note()
 
     def say(self, text: str, *, reply_to: str | None = None, subject: str = "") -> None:
         """Say something, a few words at a time; cut short when somebody wants to interrupt or stop."""

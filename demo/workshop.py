@@ -40,8 +40,9 @@ class Merged:
     """Renames of others that our own work followed, as `old -> new`."""
 
 
-def git(folder: Path, *arguments: str, author: str = "Omakase demo") -> str:
-    """Run git without anybody's settings; its standard output. Raises GitFailed."""
+def git(folder: Path, *arguments: str, author: str = "Omakase demo", **own: str) -> str:
+    """Run git without anybody's settings, with these variables of its own; its standard output. Raises
+    GitFailed."""
     mail = f"{author.lower().replace(' ', '.')}@tea-shop.invalid"
     environment = suite.quiet_environment(
         {
@@ -52,6 +53,7 @@ def git(folder: Path, *arguments: str, author: str = "Omakase demo") -> str:
             "GIT_AUTHOR_EMAIL": mail,
             "GIT_COMMITTER_NAME": author,
             "GIT_COMMITTER_EMAIL": mail,
+            **own,
         }
     )
     done = subprocess.run(

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from chat.ports import Log, Runtime, Store, Tasks
+from chat.roles import ROLES
 from chat.service.carry_over import CarryOver
 from chat.service.context import Context
 from chat.service.delivery import Delivery
+from chat.service.holding import Holding
 from chat.service.lifecycle import Lifecycle
 from chat.service.mailbox import Mailbox
 from chat.service.messages import Messages
+from chat.service.meter import Meter
+from chat.service.orders import Orders
 from chat.service.tokens import Tokens
 from tests.world import World
 
@@ -58,7 +62,7 @@ class _Wrapped:
 class Process:
     """A second process on the same Redis and database as the world's, that dies before call `at`."""
 
-    def __init__(self, world: World, at: int) -> None:
+    def __init__(self, world: World, at: int, *, runtime: Runtime | None = None) -> None:
         self.mortal = Mortal(at)
         chat = world.chat
         context = Context(
@@ -70,10 +74,20 @@ class Process:
         )
         messages, mailbox, tokens = Messages(context), Mailbox(context), Tokens(context)
         carry_over = CarryOver(context, messages)
-        self.runs = Lifecycle(context, mailbox, carry_over, tokens)
-        runtime = cast("Runtime", self.mortal.wrap(world.runtime))
+        meter = Meter(context, ROLES)
+        self.runs = Lifecycle(context, mailbox, carry_over, tokens, meter)
+        self.holding = Holding(context, self.runs, mailbox, meter)
+        self.orders = Orders(context, self.runs)
+        mortal = cast("Runtime", self.mortal.wrap(runtime or world.runtime))
         self.delivery = Delivery(
-            context, self.runs, mailbox, carry_over, lambda: runtime, tokens.of
+            context,
+            self.runs,
+            mailbox,
+            carry_over,
+            lambda: mortal,
+            tokens.of,
+            holding=self.holding,
+            meter=meter,
         )
 
 

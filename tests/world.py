@@ -88,7 +88,8 @@ class ListedRuntime:
             raise self.broken
         assert env["OMAKASE_TOKEN"] == token
         self.started.append(run.id)
-        return Started(f"listed:{run.id}")
+        again = f".{run.generation}" if run.generation else ""
+        return Started(f"listed:{run.id}{again}")
 
     def stop(self, handle: str, *, grace_s: float, reason: str = "") -> None:
         self.stopped.append(handle)

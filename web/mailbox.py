@@ -7,7 +7,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from chat.errors import IdempotencyMismatch, IllegalMove, MailboxNotEmpty, NotFound, RunEnded
-from chat.requests import Confirm, Delta, FinishRequest, Heartbeat, Release, Report
+from chat.requests import (
+    Confirm,
+    Delta,
+    FinishRequest,
+    Heartbeat,
+    HoldRequest,
+    Release,
+    Report,
+)
 from web.endpoint import Call, Who, answer, route
 from web.paging import preferred_wait_s
 from web.polls import hold
@@ -15,6 +23,7 @@ from web.shapes import (
     Beaten,
     Confirmed,
     Finished,
+    Kept,
     MailboxQuery,
     MailboxShape,
     Released,
@@ -93,7 +102,22 @@ def deltas(call: Call, run_id: str) -> Response:
 
 
 @route(bp, "POST", _RUN + "/finish", who=Who.AGENT, body=FinishRequest, answers={200: Finished},
-       refuses=(NotFound, MailboxNotEmpty),
+       refuses=(NotFound, MailboxNotEmpty, IllegalMove),
        summary="End the run; `completed` only when nothing is unread")  # fmt: skip
 def finish(call: Call, run_id: str) -> Response:
     return answer(call.chat.runs.finish(call.principal, run_id, call.body))
+
+
+@route(bp, "POST", _RUN + "/hold", who=Who.AGENT, body=HoldRequest, answers={200: Finished},
+       refuses=(NotFound, RunEnded, MailboxNotEmpty, IllegalMove),
+       summary="Go on hold with a checkpoint, only when nothing is unread; or say why not",
+       example={"holder": "sidecar-1", "generation": 0, "checkpoint": {"text": "commit 3f2a", "step": 4}},
+       )  # fmt: skip
+def go_on_hold(call: Call, run_id: str) -> Response:
+    return answer(call.chat.holding.hold(call.principal, run_id, call.body))
+
+
+@route(bp, "GET", _RUN + "/checkpoint", who=Who.AGENT, answers={200: Kept}, refuses=(NotFound,),
+       summary="What the run's last process left when it went on hold")  # fmt: skip
+def checkpoint(call: Call, run_id: str) -> Response:
+    return answer(call.chat.holding.checkpoint(call.principal, run_id))

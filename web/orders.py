@@ -1,11 +1,11 @@
-"""Orders: pause, resume, interrupt, stop, check in."""
+"""Orders: pause, resume, interrupt, stop, check in, checkpoint."""
 
 from __future__ import annotations
 
 import orjson
 from flask import Blueprint, Response
 
-from chat.errors import Forbidden, IdempotencyMismatch, NotFound, RunEnded
+from chat.errors import Forbidden, IdempotencyMismatch, IllegalMove, NotFound, RunEnded
 from chat.events import OrderBody
 from web.endpoint import Call, Who, answer, route
 from web.shapes import EventMade
@@ -15,7 +15,7 @@ bp = Blueprint("orders", __name__)
 
 @route(bp, "POST", "/api/agent-runs/{run_id}/orders", who=Who.PERSON, body=OrderBody, keyed=True,
        answers={201: EventMade, 200: EventMade},
-       refuses=(Forbidden, NotFound, RunEnded, IdempotencyMismatch),
+       refuses=(Forbidden, NotFound, RunEnded, IllegalMove, IdempotencyMismatch),
        summary="Give the run an order", example={"action": "pause"})  # fmt: skip
 def give(call: Call, run_id: str) -> Response:
     posted = call.chat.orders.give(call.principal, run_id, call.body, key=call.key)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chat.access import Level
 from chat.events import (
     AnswerEvent,
+    Checkpoint,
     Event,
     Mode,
     QuestionEvent,
@@ -116,7 +117,18 @@ class PipelineShape(Shape):
     after: list[Before]
 
 
+class Cost(Shape):
+    """What a run's task costs an hour, and has cost so far; list prices (PRICE_VCPU_HOUR, PRICE_GIB_HOUR)."""
+
+    currency: str
+    per_hour: float
+    so_far: float
+
+
 class RunCard(Shape):
+    """A run in one line. `since`: when it paused, began to wait, or went on hold; `hold_at`: when it will be
+    put on hold if nobody speaks to it."""
+
     id: str
     project_id: str
     feature_id: str
@@ -134,6 +146,9 @@ class RunCard(Shape):
     ended_at: str | None
     pipeline: int | None = None
     turn: int | None = None
+    since: str | None = None
+    hold_at: str | None = None
+    cost: Cost | None = None
 
 
 class Runs(Shape):
@@ -272,6 +287,10 @@ class Units(Shape):
 
 class Finished(Shape):
     status: RunStatus
+
+
+class Kept(Shape):
+    checkpoint: Checkpoint | None
 
 
 class Health(Shape):

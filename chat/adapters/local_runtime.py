@@ -1,6 +1,7 @@
 """Agents as processes of this machine, each in a session of its own, so that they outlive the worker.
 
-{state_dir}/runs/{run_id}/process.json   {"pid", "started": clock ticks since boot}, written once
+{state_dir}/runs/{run_id}/process.json   {"pid", "started": clock ticks since boot, "generation"}, written
+                                         once for each generation
 {state_dir}/runs/{run_id}/output.log     what the process printed, should nobody have caught it
 and what agent_hooks keeps there (agent_hooks/state.py), since OMAKASE_HOME is {state_dir}/runs
 """
@@ -16,7 +17,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from chat.errors import Unavailable
 from chat.ports import Alive, Started
 from chat.runs import Run
 
@@ -40,14 +43,18 @@ class LocalRuntime:
         self._command = command
 
     def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
-        """Start the run's process; the same run again finds the one that was started. Raises OSError."""
+        """Start the run's process; the same run in the same generation again finds the one that was started.
+        Raises OSError, and Unavailable while the process of the generation before is there."""
         del token  # it is in `env`, where the agent's side looks for it
         folder = self._folder / run.id
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         note = folder / "process.json"
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not note.exists():
+            last = self._generation(run.id)
+            if last != run.generation and self._living(_handle(run.id, last)) is not None:
+                raise Unavailable("The process before is still there.")
+            if not note.exists() or last != run.generation:
                 argv, cwd = self._command(run)
                 with (folder / "output.log").open("ab") as output:
                     process = subprocess.Popen(
@@ -65,11 +72,15 @@ class LocalRuntime:
                 # read before anybody waits for it: until then it is there, if only as a zombie
                 stat = _stat(process.pid)
                 threading.Thread(target=process.wait, daemon=True).start()
-                written = {"pid": process.pid, "started": stat[1] if stat else None}
+                written = {
+                    "pid": process.pid,
+                    "started": stat[1] if stat else None,
+                    "generation": run.generation,
+                }
                 temporary = note.with_suffix(".new")
                 temporary.write_text(json.dumps(written))
                 temporary.rename(note)
-        return Started(f"local:{run.id}")
+        return Started(_handle(run.id, run.generation))
 
     def stop(self, handle: str, *, grace_s: float, reason: str = "") -> None:
         """SIGTERM to the process, SIGKILL to its whole group when the grace is over, or at once to what
@@ -115,12 +126,30 @@ class LocalRuntime:
         return pid if stat is not None and stat[0] not in "ZX" and stat[1] == started else None
 
     def _noted(self, handle: str) -> tuple[int, int | None] | None:
-        note = self._folder / handle.removeprefix("local:") / "process.json"
-        try:
-            written = json.loads(note.read_text())
-        except FileNotFoundError:
+        run_id, _, generation = handle.removeprefix("local:").partition(".")
+        written = self._written(run_id)
+        # another process has come after it: it is gone
+        if written is None or written.get("generation", 0) != int(generation or 0):
             return None
         return int(written["pid"]), written["started"]
+
+    def _generation(self, run_id: str) -> int:
+        """Of the process that was started last."""
+        written = self._written(run_id)
+        return int(written.get("generation", 0)) if written is not None else 0
+
+    def _written(self, run_id: str) -> dict[str, Any] | None:
+        try:
+            written: dict[str, Any] = json.loads(
+                (self._folder / run_id / "process.json").read_text()
+            )
+        except FileNotFoundError:
+            return None
+        return written
+
+
+def _handle(run_id: str, generation: int) -> str:
+    return f"local:{run_id}.{generation}" if generation else f"local:{run_id}"
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

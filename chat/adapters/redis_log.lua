@@ -3,7 +3,7 @@
 -- All keys of a run share the hash tag {run_id}, so they live in one slot of a Redis Cluster.
 --   KEYS[1] log        stream  id "<seq>-0", field e = the event's JSON          trimmed when stored and old
 --   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at before
---                      holder former
+--                      holder former since
 --   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq,
 --                              cancel_seq,to}
 --   KEYS[4] pending    zset    item id, score = seq: accepted, stored or leased
@@ -174,6 +174,7 @@ local function apply(op, head)
     if op.status == 'unresponsive' then
       call('HSET', META, 'before', call('HGET', META, 'status'))
     end
+    if op.status ~= call('HGET', META, 'status') then call('HSET', META, 'since', seq) end
     call('HSET', META, 'status', op.status, 'phase', op.phase or '')
   end
   if op.stop_at then call('HSET', META, 'stop_at', op.stop_at) end
@@ -278,6 +279,7 @@ local function takes_over(holder)
 end
 
 local function lease(holder, now, lease_ms, limit, task_end, head_back, head_leased)
+  if status == 'suspended' then return {} end -- what is said to a run on hold is for its next process
   if not takes_over(holder) then return {} end
   local lost = {}
   for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do
@@ -438,6 +440,12 @@ local function run(name)
         unread[#unread + 1] = {id, json, event(cjson.decode(json).event_seq)}
       end
       return {'UNREAD', unread, wake()}
+    end
+    if ops[#ops].status == 'suspended' then -- it goes on later: its questions and its token stay
+      local held = {}
+      for index, op in ipairs(ops) do held[index] = apply(op, ARGV[11 + index]) end
+      call('DEL', OPEN)
+      return {'OK', held, wake()}
     end
     local results, left = {}, call('ZRANGE', PENDING, 0, -1)
     if #left > 0 then

@@ -199,7 +199,7 @@ class RedisLog:
         }  # fmt: skip
         optional = {
             "token": state.token_sha256, "step": state.step_seq, "last": state.last_line,
-            "before": state.before, "stop_at": state.stop_at_ms,
+            "before": state.before, "stop_at": state.stop_at_ms, "since": state.since_seq or None,
         }  # fmt: skip
         meta |= {name: value for name, value in optional.items() if value is not None}
         with _reachable():  # before, and apart: it lives in another slot
@@ -333,6 +333,7 @@ class RedisLog:
                 last_line=last.decode() if last else None,
                 step=_last_step(meta, step),
                 stop_at_ms=int(meta[b"stop_at"]) if b"stop_at" in meta else None,
+                since_seq=int(meta.get(b"since", 0)),
             )
         return briefs
 

@@ -95,9 +95,11 @@ class Agents:
                 raise Invalid("A run ends by 'finish', not by a status.")
             if body.status not in _SAID_BY_AGENTS:
                 raise Invalid(f"'{body.status}' is not an agent's to say.")
+            # only we bring a run back from hold
             return self._lifecycle.status_draft(
-                run_id, principal, body.status, detail=body.detail, phase=body.phase, **effects
-            )
+                run_id, principal, body.status, detail=body.detail, phase=body.phase,
+                from_hold=False, **effects,
+            )  # fmt: skip
         if isinstance(body, MessageBody):
             if one.id is not None and not is_id(one.id, "msg"):
                 raise Invalid(f"Event '{one.key}': 'id' is 'msg_' and a ULID.")

@@ -16,9 +16,11 @@ from chat.ports import Brief, Hint, MailItem, Nudge, Runtime
 from chat.runs import ENDED, OPEN, Phase, Run, RunStatus, StartKind
 from chat.service.carry_over import CarryOver
 from chat.service.context import Context
+from chat.service.holding import Holding
 from chat.service.launching import Launching
 from chat.service.lifecycle import STALE_FROM, Lifecycle
 from chat.service.mailbox import Mailbox
+from chat.service.meter import Meter
 from chat.service.nudging import Nudging
 from chat.service.reconcile import reconcile
 from chat.service.watching import Watching
@@ -38,6 +40,7 @@ class Swept:
     unresponsive: int = 0
     launched: int = 0
     retired: int = 0
+    asked_to_hold: int = 0
 
 
 class Delivery:
@@ -52,12 +55,16 @@ class Delivery:
         runtime: Callable[[], Runtime],
         token_of: Callable[[str], str],
         nudge: Callable[[], Nudge | None] = lambda: None,
+        *,
+        holding: Holding,
+        meter: Meter,
     ) -> None:
         self._context = context
         self._lifecycle = lifecycle
         self._mailbox = mailbox
         self._carry_over = carry_over
-        self._launching = Launching(context, lifecycle, carry_over, runtime, token_of)
+        self._holding = holding
+        self._launching = Launching(context, lifecycle, carry_over, runtime, token_of, meter)
         self._watching = Watching(context, lifecycle, self._launching, runtime)
         self._nudging = Nudging(context, lifecycle, nudge)
 
@@ -83,6 +90,7 @@ class Delivery:
         context, drained = self._context, 0
         snapshot = context.log.snapshot(run.id)
         epoch, stored = snapshot.epoch, snapshot.stored
+        on_hold = snapshot.status is RunStatus.SUSPENDED
         if any(_waits(item, stored) for item in snapshot.items):
             self.forward(run.id)  # somebody stored it and broke off there
         while records := context.log.read(run.id, after=stored, limit=BATCH):
@@ -94,8 +102,11 @@ class Delivery:
             if not context.log.mark_stored(run.id, stored, epoch=epoch, since=since):
                 raise Unavailable("The run's log was rebuilt in the meantime.")
             drained += len(records)
+            on_hold = on_hold or any(_puts_on_hold(event) for event in events)
             if any(_is_to_agent(event) for event in events):
                 self.forward(run.id)
+                if on_hold:
+                    context.tasks.enqueue("launch", run.id)
         return drained
 
     def _note_status(self, run: Run, events: Sequence[EventJson]) -> None:
@@ -175,8 +186,16 @@ class Delivery:
             found["drained"] = 1
         elif brief.status in ENDED:
             over.append(self._settle(run_id, brief.status))
+        elif brief.status is RunStatus.SUSPENDED:
+            self.forward(run_id)
+            if brief.stop_at_ms is not None or context.log.snapshot(run_id).items:
+                context.tasks.enqueue(
+                    "launch", run_id
+                )  # somebody spoke to it, and the task was lost
+                found["launched"] = 1
         else:
             self.forward(run_id)
+            found["asked_to_hold"] = int(self._holding.ask_if_due(run_id, brief))
         stale = now_ms - brief.heartbeat_ms > context.settings.heartbeat_stale_ms
         if stale and brief.status in STALE_FROM and not self._may_still_be_starting(run_id, brief):
             detail = "Nothing was heard from the agent's side for a while. It may still be at work."
@@ -213,7 +232,8 @@ class Delivery:
         if run.status is RunStatus.QUEUED:
             self._carry_over.into(run)
         status = self._context.log.snapshot(run.id).status
-        unstarted = run.start is StartKind.LAUNCH and run.handle is None and status not in ENDED
+        asleep = status in ENDED or status is RunStatus.SUSPENDED  # until somebody speaks to it
+        unstarted = run.start is StartKind.LAUNCH and run.handle is None and not asleep
         if unstarted and self._launching.is_due(run):
             self._context.tasks.enqueue("launch", run.id)
             return 1
@@ -243,6 +263,10 @@ class Delivery:
 def _waits(item: MailItem, stored: int) -> bool:
     """Accepted and stored, and nobody has said so."""
     return item.state == ReceiptState.ACCEPTED and item.event_seq <= stored
+
+
+def _puts_on_hold(event: EventJson) -> bool:
+    return bool(event["kind"] == Kind.STATUS and event["body"]["status"] == RunStatus.SUSPENDED)
 
 
 def _is_to_agent(event: dict[str, object]) -> bool:

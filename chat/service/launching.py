@@ -9,14 +9,17 @@ import structlog
 
 from chat.drafts import iso
 from chat.errors import Invalid, NotFound, NotStarted, Unavailable
-from chat.ports import Runtime, Started
+from chat.ports import Runtime, Snapshot, Started
 from chat.runs import ENDED, Run, RunStatus
 from chat.service.carry_over import CarryOver
 from chat.service.context import Context
 from chat.service.lifecycle import Lifecycle
+from chat.service.meter import Meter
 
 STOP_GRACE_MS = 10_000
 """How long an agent has to end by itself after a stop order."""
+HOLD_GRACE_MS = 30_000
+"""How long the process of a run on hold has to end by itself."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 120
 TRIES_MAX = 24
 """About three quarters of an hour; then the run fails, with the last reason."""
@@ -33,21 +36,34 @@ class Launching:
         carry_over: CarryOver,
         runtime: Callable[[], Runtime],
         token_of: Callable[[str], str],
+        meter: Meter,
     ) -> None:
         self._context = context
         self._lifecycle = lifecycle
         self._carry_over = carry_over
         self._runtime = runtime
         self._token_of = token_of
+        self._meter = meter
 
     def launch(self, run_id: str) -> str | None:
         """Start the run's agent, once; a failure that stays ends the run as `failed` and says why, one that
-        passes is told on the card and tried again (`is_due`)."""
+        passes is told on the card and tried again (`is_due`). A run on hold is started again when somebody
+        has spoken to it: the same run, as its next generation."""
         context = self._context
         run = context.store.run(run_id)
         if run is None:
             raise NotFound("There is no run with that id.")
         brief = context.log.snapshot(run_id)
+        if brief.status is RunStatus.SUSPENDED:
+            # the row was read before the status: it cannot be that of a process that came after the hold
+            back = self._back(run, brief)
+            if back is None:
+                return None
+            run, brief = back, context.log.snapshot(run_id)
+        return self._launch(run, brief)
+
+    def _launch(self, run: Run, brief: Snapshot) -> str | None:
+        context, run_id = self._context, run.id
         if brief.status in ENDED or (
             run.handle is not None and brief.status is not RunStatus.QUEUED
         ):
@@ -79,6 +95,45 @@ class Launching:
         if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
             self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
         return started.handle
+
+    def _back(self, run: Run, snapshot: Snapshot) -> Run | None:
+        """The row of a run on hold, made ready for its next process; None when it stays on hold.
+
+        First the row loses its handle, then the run becomes `starting`: broken off in between, the next
+        one finds the row ready. From `starting` on it is a launch like any other.
+        """
+        context = self._context
+        if context.log.brief([run.id])[run.id].stop_at_ms is not None:
+            self._lifecycle.stop_if_without_process(run.id)
+            return None
+        if not snapshot.items:
+            return None  # what was said was taken back
+        if run.handle is not None:
+            if not self._is_gone(run):
+                return None
+            brief = context.log.brief([run.id])[run.id]
+            until = self._meter.moved_at(run.id, brief) or context.now()
+            context.store.update_run(
+                run.id, handle=None, generation=run.generation + 1,
+                billed_s=self._meter.ran_s(run, until), launched_at=None, launch_tries=0,
+                launch_after=None, hold_after=None, task_version=0, log_stream=None,
+                stop_code=None, exit_code=None,
+            )  # fmt: skip
+        # it has been quiet for as long as it was on hold, and that says nothing about its next process
+        context.log.heartbeat(
+            run.id, holder="", now_ms=context.now_ms(), lease_ms=context.settings.lease_ms
+        )
+        self._lifecycle.move(run.id, RunStatus.STARTING, detail="It comes back from hold.")
+        return context.store.run(run.id)
+
+    def _is_gone(self, run: Run) -> bool:
+        """Whether the process before is gone: two must never work for one run."""
+        handle = run.handle or ""
+        state = self._runtime().describe([handle]).get(handle)
+        if state is None or not state.running:
+            return state is not None
+        self._runtime().stop(handle, grace_s=STOP_GRACE_MS / 1000, reason="Omakase: it is on hold")
+        raise Unavailable("The process before is still putting its things away.")
 
     def is_due(self, run: Run) -> bool:
         """Whether a run that could not be started may be tried again."""
@@ -116,6 +171,7 @@ class Launching:
             "OMAKASE_SERVER": self._context.settings.agent_url,
             "OMAKASE_RUN_ID": run.id,
             "OMAKASE_TOKEN": token,
+            "OMAKASE_GENERATION": str(run.generation),
         }
         try:
             return self._runtime().start(run, token=token, env=env)

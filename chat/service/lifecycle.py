@@ -19,6 +19,7 @@ from chat.errors import (
 )
 from chat.events import (
     AnswerBody,
+    Checkpoint,
     ErrorBody,
     EventJson,
     NoticeBody,
@@ -35,6 +36,7 @@ from chat.service.catalog import keyed_id
 from chat.service.context import Context
 from chat.service.mailbox import Mailbox
 from chat.service.messages import shown
+from chat.service.meter import Meter
 from chat.service.tokens import Tokens
 
 _HEARD_OF = {
@@ -68,12 +70,18 @@ class Lifecycle:
     """The moves of a run, each a `status` event in its log."""
 
     def __init__(
-        self, context: Context, mailbox: Mailbox, carry_over: CarryOver, tokens: Tokens
+        self,
+        context: Context,
+        mailbox: Mailbox,
+        carry_over: CarryOver,
+        tokens: Tokens,
+        meter: Meter,
     ) -> None:
         self._context = context
         self._mailbox = mailbox
         self._carry_over = carry_over
         self._tokens = tokens
+        self._meter = meter
 
     def create(
         self, principal: Principal, request: CreateRun, *, key: str | None = None
@@ -152,7 +160,9 @@ class Lifecycle:
 
     def get(self, principal: Principal, run_id: str) -> RunView:
         """A run and its snapshot."""
-        run = self._context.authorize(principal, Permission.READ, run_id)
+        known = self._context.authorize(principal, Permission.READ, run_id)
+        # what is remembered of it may be of before it was started, and its card tells of its process
+        run = self._context.store.run(run_id) or known
         snapshot = self._context.log.snapshot(run_id)
         return RunView(run.model_copy(update={"status": snapshot.status}), snapshot)
 
@@ -180,6 +190,7 @@ class Lifecycle:
             card = run.model_dump(mode="json", exclude=set(INWARD))
             card |= {
                 "phase": None, "step": None, "last_line": None, "needs_you": 0, "head": 0,
+                "since": None, "hold_at": None, "cost": None,
             }  # fmt: skip
             if brief is not None:
                 step = self._context.event(run.id, brief.step) if brief.step else None
@@ -190,6 +201,7 @@ class Lifecycle:
                     "last_line": brief.last_line,
                     "needs_you": brief.asks,
                     "head": brief.head,
+                    **self._meter.card(run, brief),
                 }
             cards.append(card)
         return cards
@@ -204,7 +216,8 @@ class Lifecycle:
         status = beat.status
         if status in _HEARD_OF:
             # one that had gone quiet is again what it was; any other has begun
-            target = beat.before or RunStatus.WORKING
+            quiet = status is RunStatus.UNRESPONSIVE
+            target = (beat.before if quiet else None) or RunStatus.WORKING
             if target in _HEARD_OF:
                 target = RunStatus.WORKING
             phase = Phase(beat.phase) if beat.phase else None
@@ -229,18 +242,26 @@ class Lifecycle:
             barrier=outcome is RunStatus.COMPLETED, verdict=request.verdict,
         )  # fmt: skip
 
-    def end(self, run_id: str, outcome: RunStatus, detail: str) -> bool:
-        """End a run from outside: its process is gone, or was never there. False when it had ended."""
+    def end(
+        self, run_id: str, outcome: RunStatus, detail: str, *, on_hold_too: bool = False
+    ) -> bool:
+        """End a run from outside: its process is gone, or was never there. False when it had ended, or was
+        put on hold: then its process had reason to go."""
         try:
-            self._end(run_id, outcome, detail, SYSTEM, holder="", barrier=False)
+            self._end(
+                run_id, outcome, detail, SYSTEM, holder="", barrier=False, on_hold_too=on_hold_too
+            )
         except (RunEnded, IllegalMove):
             return False
         return True
 
-    def end_if_never_started(self, run_id: str, outcome: RunStatus, detail: str) -> None:
-        """End a run that is still queued."""
-        if self._context.log.snapshot(run_id).status is RunStatus.QUEUED:
-            self.end(run_id, outcome, detail)
+    def stop_if_without_process(self, run_id: str) -> None:
+        """End a run that was told to stop, and has no process that could obey: not yet, or it is on hold."""
+        status = self._context.log.snapshot(run_id).status
+        if status is RunStatus.QUEUED:
+            self.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+        elif status is RunStatus.SUSPENDED:
+            self.end(run_id, RunStatus.STOPPED, "Stopped while it was on hold.", on_hold_too=True)
 
     def move(
         self,
@@ -290,18 +311,23 @@ class Lifecycle:
         detail: str | None = None,
         phase: Phase | None = None,
         verdict: Verdict | None = None,
+        checkpoint: Checkpoint | None = None,
+        from_hold: bool = True,
         **effects: Any,
     ) -> Draft:
-        """A move of status, with the statuses it may come from."""
+        """A move of status, with the statuses it may come from; not `from_hold`: not from that one."""
         said = detail[:2_000] if detail else None
-        body = StatusBody(status=target, phase=phase, detail=said, verdict=verdict)
+        body = StatusBody(
+            status=target, phase=phase, detail=said, verdict=verdict, checkpoint=checkpoint
+        )
+        never = frozenset() if from_hold else frozenset({RunStatus.SUSPENDED})
         return draft(
             run_id,
             principal.sender(),
             body,
             now=self._context.now(),
             status=target,
-            sources=sources_of(target),
+            sources=sources_of(target) - never,
             phase=phase,
             **effects,
         )
@@ -342,6 +368,7 @@ class Lifecycle:
         holder: str,
         barrier: bool,
         verdict: Verdict | None = None,
+        on_hold_too: bool = False,
     ) -> dict[str, Any]:
         context, now = self._context, self._context.now()
         drafts = []
@@ -349,7 +376,11 @@ class Lifecycle:
             body = ErrorBody(summary=(detail or "The agent ended with an error.")[:2_000])
             drafts.append(draft(run_id, principal.sender(), body, now=now))
         verdict = verdict if outcome is RunStatus.COMPLETED else None
-        drafts.append(self.status_draft(run_id, principal, outcome, detail=detail, verdict=verdict))
+        drafts.append(
+            self.status_draft(
+                run_id, principal, outcome, detail=detail, verdict=verdict, from_hold=on_hold_too
+            )
+        )
         cancelled = draft(
             run_id, SYSTEM.sender(), AnswerBody(question_id="@qid", outcome=Outcome.CANCELLED),
             now=now, event_id="@id",

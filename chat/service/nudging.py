@@ -22,7 +22,7 @@ PAUSE_S = 120
 """Between two nudges of one run: an exec session is dear, and a container has two."""
 AT_ONCE_MAX = 10
 """Runs that one look has nudged."""
-_NOT_YET = frozenset({RunStatus.QUEUED, RunStatus.STARTING}) | ENDED
+_NOT_YET = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.SUSPENDED}) | ENDED
 log = structlog.get_logger("nudging")
 
 

@@ -22,14 +22,14 @@ from chat.pipeline import (
     next_step,
 )
 from chat.roles import Roles
-from chat.runs import ENDED, Feature, Pipeline, Project, Run, RunStatus, Verdict
+from chat.runs import ENDED, IDLE, Feature, Pipeline, Project, Run, RunStatus, Verdict
 from chat.service.context import Context
 
 _ORDERS = 200
 """Orders in which one to stop is looked for, from the last back."""
 _MOVES = 10
 """Status events in which the agent's own last one is looked for."""
-_ASKING = frozenset({RunStatus.WAITING, RunStatus.PAUSED})
+_ASKING = IDLE | {RunStatus.SUSPENDED}
 
 
 @dataclass(frozen=True, slots=True)

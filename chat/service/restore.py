@@ -43,12 +43,13 @@ class _Fold:
         self.closed: dict[str, tuple[int, str, int, str]] = {}
         self.step_seq: int | None = None
         self.last_line: str | None = None
+        self.since_seq = 0
 
     def take(self, event: EventJson) -> None:
         kind, body, seq = Kind(event["kind"]), event["body"], event["seq"]
         to_agent = event["sender"]["kind"] != SenderKind.AGENT
         if kind is Kind.STATUS:
-            self._status(body)
+            self._status(seq, body)
         elif kind is Kind.STEP:
             self.step_seq = seq
         elif kind is Kind.RECEIPT:
@@ -65,9 +66,13 @@ class _Fold:
         elif kind is Kind.MESSAGE:
             self.last_line = body["text"][:200]
 
-    def _status(self, body: EventJson) -> None:
+    def _status(self, seq: int, body: EventJson) -> None:
         if body["status"] == RunStatus.UNRESPONSIVE:
             self.before = self.status
+        if body["status"] == RunStatus.SUSPENDED:
+            self.held = False
+        if body["status"] != self.status:
+            self.since_seq = seq
         self.status, self.phase = RunStatus(body["status"]), body.get("phase")
 
     def _order(self, event: EventJson) -> None:
@@ -166,6 +171,7 @@ def restored(
         stop_at_ms=fold.stop_at_ms,
         heartbeat_ms=now_ms,
         stored=stored,
+        since_seq=fold.since_seq,
     )
 
 

@@ -10,10 +10,10 @@ import structlog
 from chat.drafts import millis
 from chat.errors import Invalid, NotFound
 from chat.events import About, NoticeBody
-from chat.ports import Alive, Brief, Hint, Runtime
+from chat.ports import Alive, Brief, Hint, Record, Runtime
 from chat.runs import ENDED, Phase, Run, RunStatus, StartKind
 from chat.service.context import Context
-from chat.service.launching import STOP_GRACE_MS, Launching
+from chat.service.launching import HOLD_GRACE_MS, STOP_GRACE_MS, Launching
 from chat.service.lifecycle import Lifecycle
 
 MISSING_IS_GONE_MS = 60_000
@@ -38,13 +38,20 @@ class Watching:
         self._launching = launching
         self._runtime = runtime
         self._known: dict[str, Run] = {}
+        self._at_rest: set[tuple[str, int]] = set()
+        """Runs on hold, and since which event, whose process is gone: it need not be asked for again."""
 
     def watch(self) -> int:
         """Look at every run that has not ended; returns how many were ended."""
         run_ids = self._context.log.active()
         self._known = {run_id: self._known[run_id] for run_id in run_ids if run_id in self._known}
         briefs = self._context.log.brief(run_ids)
-        open_ones = [run_id for run_id, brief in briefs.items() if brief.status not in ENDED]
+        self._at_rest &= {(run_id, brief.since_seq) for run_id, brief in briefs.items()}
+        open_ones = [
+            run_id
+            for run_id, brief in briefs.items()
+            if brief.status not in ENDED and (run_id, brief.since_seq) not in self._at_rest
+        ]
         return self._look([run for run in map(self._row, open_ones) if run is not None], briefs)
 
     def look_at(self, hints: Sequence[Hint]) -> int:
@@ -112,9 +119,13 @@ class Watching:
 
     def _watched(self, run: Run, brief: Brief, state: Alive | None) -> bool:
         now_ms = self._context.now_ms()
+        if brief.status is RunStatus.SUSPENDED:
+            return self._on_hold(run, brief, state)
         stopping = brief.stop_at_ms is not None
         late = stopping and now_ms - (brief.stop_at_ms or 0) > STOP_GRACE_MS
         quiet_ms = now_ms - brief.heartbeat_ms
+        if (late or (state is not None and not state.running)) and not self._is_of_now(run):
+            return False
         if state is not None and not state.running:
             return self._gone(run, brief, state, quiet_ms=quiet_ms)
         if late and run.handle is not None:
@@ -131,6 +142,34 @@ class Watching:
                 phase = Phase(brief.phase) if brief.phase else None
                 self._lifecycle.move(run.id, RunStatus.UNRESPONSIVE, detail=detail, phase=phase)
         return False
+
+    def _on_hold(self, run: Run, brief: Brief, state: Alive | None) -> bool:
+        """Its process has reason to be gone; one that is not, in time, is told to."""
+        if brief.stop_at_ms is not None:
+            self._lifecycle.stop_if_without_process(run.id)
+            return True
+        if run.handle is None or state is None:
+            return False
+        if not state.running:
+            self._at_rest.add((run.id, brief.since_seq))
+            self._known.pop(run.id, None)  # it comes back as another process
+            return False
+        event = self._context.event(run.id, Record(brief.since_seq, b""))
+        since_ms = millis(datetime.fromisoformat(event["at"]))
+        if self._context.now_ms() - since_ms > HOLD_GRACE_MS:
+            reason = "Omakase: the run is on hold"
+            self._runtime().stop(run.handle, grace_s=STOP_GRACE_MS / 1000, reason=reason)
+        return False
+
+    def _is_of_now(self, run: Run) -> bool:
+        """Whether what was seen is still about the run: not put on hold since, nor come back with another
+        process. In this order: a run comes back by losing its handle first."""
+        on_hold = self._context.log.snapshot(run.id).status is RunStatus.SUSPENDED
+        now = self._context.store.run(run.id)
+        same = now is not None and now.handle == run.handle
+        if on_hold or not same:
+            self._known.pop(run.id, None)
+        return same and not on_hold
 
     def _gone(self, run: Run, brief: Brief, state: Alive, *, quiet_ms: int) -> bool:
         if state.missing and not self._is_old(run, quiet_ms):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 class Architect(Role):
     phase: ClassVar[str] = "thinking"
+    keeps: ClassVar[tuple[str, ...]] = ("_modules", "_untested", "_tasks", "_failing", "_main")
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)

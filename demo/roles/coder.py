@@ -31,10 +31,14 @@ Stepping = Callable[[str], AbstractContextManager[Step]]
 
 class Coder(Role):
     phase: ClassVar[str] = "coding"
+    keeps: ClassVar[tuple[str, ...]] = (
+        "_failing", "_begun_with", "_given_up", "_fixed", "_rounding", "_decided_by", "_unclear",
+    )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self._failing: list[str] = []
+        self._begun_with = 0
         self._given_up: set[str] = set()
         self._fixed = 0
         self._rounding = ""
@@ -48,7 +52,6 @@ class Coder(Role):
     def work(self) -> str:
         worker = self.worker
         worker.pursue(Goal("read the shop"), self._read_shop)
-        begun_with = len(self._failing)
         while (goal := self._next()) is not None:
             if goal is DECIDING:
                 done = worker.pursue(goal, self._decide)
@@ -60,7 +63,7 @@ class Coder(Role):
             goal = Goal(f"{_file(fix)}: {fix.why}", "polish docstring print", fix.function)
             worker.pursue(goal, lambda fix=fix: self._polish(fix))  # type: ignore[misc]
         result = self.shop.run_tests()
-        summary = f"{self._fixed} fixes, {result} (at the start {begun_with} failed)"
+        summary = f"{self._fixed} fixes, {result} (at the start {self._begun_with} failed)"
         worker.say(f"That was my list: **{summary}**.{self._not_done()}")
         return summary
 
@@ -109,6 +112,7 @@ class Coder(Role):
                 f"{len(functions)} functions in {len({one.file for one in functions})} files"
             )
         self._run_tests("run tests")
+        self._begun_with = len(self._failing)
         vague = source.find(self.shop.folder, "calc")
         hint = f" `{vague.title}` says too little; what shall I call it?" if vague else ""
         worker.say(

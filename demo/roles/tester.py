@@ -18,6 +18,7 @@ SUITE_EVERY = 3
 
 class Tester(Role):
     phase: ClassVar[str] = "testing"
+    keeps: ClassVar[tuple[str, ...]] = ("_aside", "_added", "_main")
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)

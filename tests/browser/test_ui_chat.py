@@ -424,3 +424,28 @@ def test_what_was_done_for_the_run_stands_as_a_quiet_line(story: Story, nori: Pa
         {"about": "moved", "text": "2 unseen messages moved to Nori's next run."},
     )
     expect(nori.locator(".row[data-kind=notice]")).to_contain_text("2 unseen messages moved")
+
+
+def test_one_on_hold_says_that_writing_starts_it_again(story: Story, nori: Page) -> None:
+    kitchen = story.kitchen
+    note = nori.locator(".composer-note")
+    expect(note).to_have_count(0)
+    kitchen.status(story.nori, "suspended", detail="Its process was ended to save money.")
+    expect(note).to_have_text("Nori is on hold; your message starts them again.")
+    expect(nori.locator(".chat-who .status")).to_have_text("On hold")
+    expect(nori.get_by_role("button", name="Resume")).to_be_visible()
+    composer(nori).fill("Are you there?")
+    composer(nori).press("Enter")
+    expect(mine(nori, "Are you there?")).to_be_visible()
+    kitchen.status(story.nori, "starting", detail="It comes back from hold.")
+    expect(note).to_have_count(0)
+
+
+def test_who_is_idle_can_be_put_on_hold_by_hand(story: Story, nori: Page) -> None:
+    hold = nori.get_by_role("button", name="Put on hold")
+    expect(hold).to_have_count(0)
+    story.kitchen.status(story.nori, "waiting")
+    with nori.expect_response("**/orders"):
+        hold.click()
+    assert story.kitchen.logs[story.nori][-1]["body"]["action"] == "checkpoint"
+    expect(nori.locator(".line", has_text="asked the agent to go on hold")).to_be_visible()

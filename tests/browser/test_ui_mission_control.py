@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -122,3 +123,27 @@ def test_j_and_k_move_between_cards_and_the_question_mark_shows_the_keys(mission
     expect(mission.get_by_role("button", name="Chat with Koji")).to_be_focused()
     mission.keyboard.press("?")
     expect(mission.get_by_role("dialog", name="Keys")).to_be_visible()
+
+
+def _ago(minutes: float) -> str:
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")
+
+
+def test_a_card_says_what_a_paused_agent_costs_and_when_it_goes_on_hold(
+    story: Story, mission: Page
+) -> None:
+    run = story.kitchen.runs[story.nori]
+    run["cost"] = {"currency": "$", "per_hour": 0.04, "so_far": 0.31}
+    run["since"], run["hold_at"] = _ago(12), _ago(-48)
+    story.kitchen.status(story.nori, "paused")
+    story.kitchen.broadcast({"type": "runs", "project_id": story.project["id"]})
+    line = card(mission, "Nori").locator("cost-line")
+    expect(line).to_have_text(
+        "paused for 12 min, 0.04 $ an hour, 0.31 $ so far; goes on hold in 48 min"
+    )
+    run["since"], run["hold_at"] = _ago(90), None
+    story.kitchen.status(story.nori, "suspended")
+    story.kitchen.broadcast({"type": "runs", "project_id": story.project["id"]})
+    expect(card(mission, "Nori").locator(".status")).to_have_text("On hold")
+    expect(line).to_have_text("on hold for 1 h 30 min, costs nothing, 0.31 $ so far")
+    expect(card(mission, "Miso").locator("cost-line p")).to_have_count(0)

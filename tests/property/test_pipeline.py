@@ -28,6 +28,7 @@ from chat.service.context import Context
 from chat.service.lifecycle import Lifecycle
 from chat.service.mailbox import Mailbox
 from chat.service.messages import Messages
+from chat.service.meter import Meter
 from chat.service.tokens import Tokens
 from tests.pipelines import Line, feature
 from tests.world import ANNA, World
@@ -79,7 +80,8 @@ def worker(world: World, calls: int | None = None) -> Advance:
         tasks=Mortal(world.tasks, lifetime),
     )
     carry_over = CarryOver(context, Messages(context))
-    lifecycle = Lifecycle(context, Mailbox(context), carry_over, Tokens(context))
+    meter = Meter(context, ROLES)
+    lifecycle = Lifecycle(context, Mailbox(context), carry_over, Tokens(context), meter)
     return Advance(context, lifecycle, ROLES, lambda: Mortal(world.runtime, lifetime))
 
 

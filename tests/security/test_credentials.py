@@ -19,6 +19,8 @@ AGENTS = [
     ("POST", "/deltas", {"message_id": "msg_x", "offset": 0, "text": "t"}),
     ("POST", "/questions", {"handle": "h", "text": "t"}),
     ("POST", "/finish", {"holder": "h", "last_seq": 0, "outcome": "completed"}),
+    ("POST", "/hold", {"holder": "h", "generation": 0, "checkpoint": {"text": "t"}}),
+    ("GET", "/checkpoint", None),
 ]
 PEOPLES = [
     ("GET", "", None),

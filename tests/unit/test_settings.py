@@ -1,4 +1,5 @@
 import stat
+import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_what_is_not_ours_is_not_read(environ: dict[str, str]):
         ("PORT", "x", "PORT takes a whole number, not 'x'."),
         ("PORT", "70000", "PORT takes a whole number of at most 65535, not '70000'."),
         ("LEASE_MS", "0", "LEASE_MS takes a whole number of at least 100, not '0'."),
+        ("HOLD_AFTER_S", "soon", "HOLD_AFTER_S takes"),
+        ("PRICE_VCPU_HOUR", "-1", "PRICE_VCPU_HOUR takes"),
         ("RUNTIME", "k8s", "RUNTIME takes 'local' or 'ecs', not 'k8s'."),
         ("AGENT", "gpt", "AGENT takes 'demo', 'claude' or 'none', not 'gpt'."),
         ("DATABASE", "postgres://x/y", "DATABASE takes sqlite:///PATH or dynamodb://"),
@@ -142,6 +145,23 @@ def test_dynamodb_takes_prefix_endpoint_and_region(make_settings: Callable[..., 
         "endpoint": "http://127.0.0.1:8001",
         "region": "eu-central-1",
     }
+
+
+def test_idle_agents_go_on_hold_by_themselves_only_where_they_cost_something(
+    make_settings: Callable[..., Settings],
+):
+    assert make_settings().hold_after_s == 0
+    assert make_settings(RUNTIME="ecs").hold_after_s == 3_600
+    assert make_settings(RUNTIME="ecs", HOLD_AFTER_S="0").hold_after_s == 0
+    assert make_settings(HOLD_AFTER_S="60").hold_after_s == 60
+
+
+def test_the_prices_that_are_shown_are_those_that_the_months_costs_are_made_of(settings: Settings):
+    text = (Path(__file__).parents[2] / "infra" / "prices.toml").read_text()
+    prices = tomllib.loads(text)["prices"]
+
+    assert settings.price_vcpu_hour == prices["fargate_vcpu_hour"]
+    assert settings.price_gib_hour == prices["fargate_gb_hour"]
 
 
 def test_sqlite_paths_may_be_relative_or_absolute(make_settings: Callable[..., Settings]):

@@ -57,6 +57,10 @@ class FakeServer:
         self.status = "queued"
         self.held = False
         self.ended: dict[str, Any] | None = None
+        self.kept: dict[str, Any] | None = None
+        """The checkpoint of a hold."""
+        self.generation = 0
+        self.hold_failures: list[str] = []
         self.calls: Counter[str] = Counter()
         self.holders: list[str] = []
         self.changed = threading.Condition(threading.RLock())
@@ -160,6 +164,8 @@ class FakeServer:
 
     def lease(self, holder: str, *, task_end: bool) -> list[dict[str, Any]]:
         self.expire()
+        if self.status == "suspended":
+            return []  # for the next process
         if not self.holders or self.holders[-1] != holder:
             self.holders.append(holder)
         items = []
@@ -179,6 +185,9 @@ class FakeServer:
         if items:
             self.changed.notify_all()
         return items
+
+    def get_checkpoint(self) -> dict[str, Any]:
+        return {"checkpoint": self.kept}
 
     def get_mailbox(self, query: dict[str, str], wait_s: float) -> dict[str, Any]:
         assert query["holder"]
@@ -243,6 +252,8 @@ class FakeServer:
             event = known or self.append(one["kind"], one["body"], NORI, one.get("id", ""))
             self.keys[one["key"]] = event
             if one["kind"] == "status" and known is None:
+                if self.status == "suspended":
+                    raise Problem(409, "illegal_move")
                 self.status = one["body"]["status"]
             answers.append(
                 {"key": one["key"], "seq": event["seq"], "id": event["id"], "repeated": bool(known)}
@@ -269,6 +280,8 @@ class FakeServer:
 
     def post_finish(self, body: dict[str, Any]) -> dict[str, Any]:
         self.expire()
+        if self.status == "suspended":
+            raise Problem(409, "illegal_move")
         unread = [m for m in self.mail.values() if m.state in ("stored", "leased")]
         if body["outcome"] == "completed" and unread:
             for mail in unread:
@@ -287,6 +300,41 @@ class FakeServer:
         self.status = body["outcome"]
         self.ended = body
         return {"status": self.status}
+
+    def post_hold(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.expire()
+        if body["generation"] != self.generation:
+            raise Problem(409, "illegal_move")
+        if body.get("failure"):
+            self.hold_failures.append(body["failure"])
+            return {"status": self.status}
+        if self.status == "suspended":
+            return {"status": self.status}
+        if self.status not in ("waiting", "paused"):
+            raise Problem(409, "illegal_move")
+        items = self._leased_unread(body["holder"])
+        if items:
+            raise Problem(409, "mailbox_not_empty", items=items)
+        self.kept, self.status, self.held = body["checkpoint"], "suspended", False
+        self.append("status", {"status": "suspended", "checkpoint": self.kept}, NORI)
+        return {"status": self.status}
+
+    def _leased_unread(self, holder: str) -> list[dict[str, Any]]:
+        unread = [m for m in self.mail.values() if m.state in ("stored", "leased")]
+        for mail in unread:
+            if not self.held or mail.event["kind"] == "order":
+                mail.state, mail.holder = "leased", holder
+                mail.attempt += 1
+                mail.deadline = time.monotonic() + self.lease_ms / 1000
+        return [
+            {"event": m.event, "attempt": m.attempt, "state": m.state, "version": 1} for m in unread
+        ]
+
+    def come_back(self) -> None:
+        """What a worker does when somebody speaks to a run on hold."""
+        with self.changed:
+            self.generation += 1
+            self.status = "starting"
 
     def _check(self) -> None:
         if self.ended:
@@ -313,6 +361,8 @@ class FakeServer:
                 wait_s = float((headers.get("Prefer") or "wait=0").partition("=")[2])
                 if name == "mailbox":
                     return self.get_mailbox(query, wait_s)
+                if name == "checkpoint":
+                    return self.get_checkpoint()
                 return self.get_question(name.partition("/")[2])
             body = json.loads(raw)
             method_name = f"post_{name.rpartition('/')[2]}"

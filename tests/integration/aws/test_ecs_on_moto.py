@@ -148,3 +148,31 @@ def test_events_are_read_deleted_and_what_cannot_be_read_goes_to_the_dead(
     assert count["ApproximateNumberOfMessagesNotVisible"] == "0"
     [left] = sqs.receive_message(QueueUrl=dead)["Messages"]
     assert left["Body"] == "not an event"
+
+
+def test_a_run_that_comes_back_from_hold_gets_another_task_with_the_same_secret(
+    account: Callable[[str], Any], runtime: EcsRuntime
+) -> None:
+    ecs, secrets = account("ecs"), account("secretsmanager")
+    run = new_run()
+    first = runtime.start(run, token="t0ken", env=ENV).handle
+    before = secrets.get_secret_value(SecretId=f"omakase/run-token/{run.id}")
+    runtime.stop(first, grace_s=10, reason="Omakase: the run is on hold")
+
+    again = run.model_copy(update={"generation": 1})
+    second = runtime.start(again, token="t0ken", env=ENV | {"OMAKASE_GENERATION": "1"}).handle
+
+    assert second != first
+    states = runtime.describe([first, second])
+    assert (states[first].running, states[second].running) == (False, True)
+    after = secrets.get_secret_value(SecretId=f"omakase/run-token/{run.id}")
+    assert (after["ARN"], after["SecretString"]) == (before["ARN"], "t0ken")
+    [task] = ecs.describe_tasks(cluster="agents", tasks=[second])["tasks"]
+    definition = ecs.describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+    [container] = definition["taskDefinition"]["containerDefinitions"]
+    assert container["secrets"] == [{"name": "OMAKASE_TOKEN", "valueFrom": after["ARN"]}]
+    runtime.stop(second, grace_s=10)
+    ended = again.model_copy(update={"handle": second})
+    assert run.id in runtime.settle([ended], overdue=[])
+    left = [secret["Name"] for secret in secrets.list_secrets()["SecretList"]]
+    assert not [name for name in left if run.id in name]

@@ -17,13 +17,15 @@ __all__ = ["stack", "web_redis"]
 
 
 @pytest.fixture(scope="module")
-def stack(web_redis) -> Iterator[Server]:
+def stack(web_redis, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """With the settings that the test's module names in ENVIRON."""
     pyz = ROOT / "build" / "agent-hooks.pyz"
     if not pyz.exists():
         subprocess.run([sys.executable, "scripts/build_pyz.py"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory(prefix="omakase-demo-") as name:
         folder = Path(name)
-        server = start(web_redis.url, folder, AGENT="demo", DEMO_PACE_S="0.05")
+        environ = {"AGENT": "demo", "DEMO_PACE_S": "0.05"} | getattr(request.module, "ENVIRON", {})
+        server = start(web_redis.url, folder, **environ)
         log = folder / "worker.log"
         with log.open("wb") as output:
             worker = subprocess.Popen(

@@ -194,3 +194,43 @@ def test_history_goes_across_the_runs_of_a_feature(attached: Attached):
             break
     mine = [event["body"]["text"] for event in found if event["run_id"] == attached.id]
     assert mine == ["kept"]
+
+
+def test_a_run_goes_on_hold_over_http_and_what_is_said_then_waits_for_its_next_process(
+    server: Server, attached: Attached, anna: Api
+):
+    feature_id = anna.get(attached.path()).json["run"]["feature_id"]
+    body = {"feature_id": feature_id, "agent_id": "nori", "start": "launch"}
+    run_id = anna.post("/api/agent-runs", body, Idempotency_Key="hold").json["run"]["id"]
+    token = server.chat.tokens.of(run_id)
+    ours = Attached(
+        server, run_id, token, anna, Api(server.port, {"Authorization": f"Bearer {token}"})
+    )
+    for number, status in enumerate(("working", "waiting")):
+        event = {"key": f"k{number}", "kind": "status", "body": {"status": status}}
+        assert ours.agent.post(ours.path("/events"), {"events": [event]}).status == 200
+    wanted = {"holder": "h", "generation": 0, "checkpoint": {"text": "commit 3f2a", "step": 4}}
+
+    said = ours.say("wait").json["event"]["id"]
+    ours.store()
+    refused = ours.agent.post(ours.path("/hold"), wanted)
+    assert (refused.status, refused.json["code"]) == (409, "mailbox_not_empty")
+    assert [one["event"]["id"] for one in refused.json["current_state"]["items"]] == [said]
+    sha256 = hashlib.sha256(b"wait").hexdigest()
+    confirm = {"ids": [said], "step": 1, "text": "wait", "sha256": sha256}
+    assert ours.agent.post(ours.path("/mailbox/confirm"), confirm).status == 200
+
+    assert ours.agent.post(ours.path("/hold"), wanted).json == {"status": "suspended"}
+    card = anna.get(ours.path()).json["run"]
+    assert (card["status"], card["hold_at"], card["cost"]) == ("suspended", None, None)
+    assert card["since"] is not None
+    ours.say("go on")
+    ours.store()
+    assert ours.agent.get(ours.path("/mailbox?holder=h")).json["items"] == []
+    kept = ours.agent.get(ours.path("/checkpoint")).json["checkpoint"]
+    assert (kept["text"], kept["step"]) == ("commit 3f2a", 4)
+    pause = anna.post(ours.path("/orders"), {"action": "pause"}, Idempotency_Key="p")
+    assert (pause.status, pause.json["code"]) == (409, "illegal_move")
+    refused = attached.agent.post(attached.path("/hold"), wanted)
+    assert (refused.status, refused.json["code"]) == (409, "illegal_move")
+    assert attached.agent.get(attached.path("/checkpoint")).json == {"checkpoint": None}

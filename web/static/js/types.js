@@ -7,7 +7,8 @@
  * @typedef {{seq: number, epoch: string, run_id: string, id: string, kind: Kind, at: string, sender: Sender, body: any}} Event
  * @typedef {{id: string, project_id: string, feature_id: string, agent_id: string, agent_name: string, role: string,
  *   start: string, status: string, phase: string|null, step: any, last_line: any, needs_you: number, head: number,
- *   created_at: string, ended_at: string|null}} Run
+ *   created_at: string, ended_at: string|null, since?: string|null, hold_at?: string|null,
+ *   cost?: {currency: string, per_hour: number, so_far: number}|null}} Run
  * @typedef {{id: string, seq: number, kind: string, mode: string, state: string, attempt: number, version: number}} MailItem
  * @typedef {{epoch: string, head: number, stored: number, status: string, phase: string|null, held: boolean,
  *   items: MailItem[], questions: Event[], open_texts: {message_id: string, text: string, units: number}[], step: Event|null}} Snapshot

@@ -7,7 +7,7 @@ export function statusWord(status, phase) {
   }
   return {
     idle: "Idle", queued: "Queued", starting: "Starting", waiting: "Waiting for you", paused: "Paused",
-    unresponsive: "Not responding", completed: "Done", failed: "Failed", stopped: "Stopped",
+    unresponsive: "Not responding", suspended: "On hold", completed: "Done", failed: "Failed", stopped: "Stopped",
   }[status] ?? status;
 }
 
@@ -46,7 +46,7 @@ export const MODES = {
 export function orderWords(action, steps) {
   return {
     pause: "asked the agent to pause", resume: "asked the agent to go on", interrupt: "interrupted the current step",
-    stop: "asked the agent to stop", check_in: steps ? `asked for word every ${steps} steps` : "ended the check-ins",
+    stop: "asked the agent to stop", checkpoint: "asked the agent to go on hold", check_in: steps ? `asked for word every ${steps} steps` : "ended the check-ins",
   }[action] ?? action;
 }
 

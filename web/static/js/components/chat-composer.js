@@ -13,7 +13,7 @@ const TYPING_EVERY_MS = 3_000;
  * Until then its outbox key is remembered, so Enter on the same text is the same message again.
  */
 export class ChatComposer extends LightElement {
-  static properties = { runId: {}, agentName: {}, featureName: {}, isEnded: { attribute: false }, draft: { state: true }, isBusy: { state: true } };
+  static properties = { runId: {}, agentName: {}, featureName: {}, isEnded: { attribute: false }, isOnHold: { attribute: false }, draft: { state: true }, isBusy: { state: true } };
 
   constructor() {
     super();
@@ -23,6 +23,7 @@ export class ChatComposer extends LightElement {
     this.agentName = "";
     this.featureName = "";
     this.isEnded = false;
+    this.isOnHold = false;
     this.isBusy = false;
     this.lastTyping = 0;
     /** @type {{text: string, mode: string, anchor: Anchor|null, key: string|null}} */
@@ -125,6 +126,7 @@ export class ChatComposer extends LightElement {
         ? html`<div class="anchor-chip"><span>${icon("quote")}</span><q>${anchor.quote}</q>
             <button class="quiet" type="button" aria-label="Remove the quoted line" @click=${() => this.keep({ ...this.draft, anchor: null, key: null })}>${icon("close")}</button></div>`
         : ""}
+      ${this.isOnHold ? html`<p class="composer-note" role="status">${this.agentName} is on hold; your message starts them again.</p>` : ""}
       <textarea rows="1" maxlength="32768" aria-label="Message to ${this.agentName}" placeholder=${placeholder} aria-busy=${this.isBusy}
         .value=${live(text)} ?readonly=${this.isBusy} @input=${this.typed} @keydown=${this.pressed}></textarea>
       <div class="composer-row">

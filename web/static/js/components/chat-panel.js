@@ -101,14 +101,14 @@ export class ChatPanel extends LightElement {
         <img src=${mascot(run?.agent_id ?? "")} alt="" width="44" height="44" />
         <div class="chat-who"><h2>${name}</h2><p><span class="role">${ROLE[run?.role ?? ""] ?? ""}</span> ${statusMark(view.status, view.phase)}</p></div>
         <div class="chat-actions">
-          ${run ? html`<run-orders .client=${client} .runId=${feed.runId} .agentName=${name} .isHeld=${view.held || view.status === "paused"} .isEnded=${view.isEnded}></run-orders>` : ""}
+          ${run ? html`<run-orders .client=${client} .runId=${feed.runId} .agentName=${name} .isHeld=${view.held || ["paused", "suspended"].includes(view.status)} .mayHold=${run.start === "launch" && ["paused", "waiting"].includes(view.status)} .isEnded=${view.isEnded}></run-orders>` : ""}
           ${this.closable ? html`<button class="quiet close" type="button" aria-label="Close chat" @click=${() => this.emit("close-chat")}>${icon("close")}</button>` : ""}
         </div>
       </header>
       ${client.isSilent ? html`<p class="banner" role="status">Reconnecting… nothing is lost</p>` : ""}
       <chat-log .client=${client} .feed=${feed}></chat-log>
       ${this.note ? html`<p class="error-note" role="alert">${this.note}</p>` : ""}
-      <chat-composer .client=${client} .runId=${feed.runId} .agentName=${name} .featureName=${this.featureName} .isEnded=${view.isEnded}></chat-composer>`;
+      <chat-composer .client=${client} .runId=${feed.runId} .agentName=${name} .featureName=${this.featureName} .isEnded=${view.isEnded} .isOnHold=${view.status === "suspended"}></chat-composer>`;
   }
 }
 customElements.define("chat-panel", ChatPanel);

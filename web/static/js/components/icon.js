@@ -4,6 +4,7 @@ const PATHS = {
   chat: svg`<path d="M4 5.500h16v10.500H11l-4.500 4V16H4z"/>`,
   stop: svg`<rect x="6" y="6" width="12" height="12" rx="1.500"/>`,
   pause: svg`<path d="M9 6v12M15 6v12"/>`,
+  hold: svg`<path d="M19 14.500A7.500 7.500 0 0 1 9.500 5a7.500 7.500 0 1 0 9.500 9.500z"/>`,
   play: svg`<path d="M8 5.500v13l10.500-6.500z"/>`,
   plug: svg`<path d="M9 3v5M15 3v5M6.500 8h11v3.500a5.500 5.500 0 0 1-11 0zM12 17v4"/>`,
   close: svg`<path d="M6 6l12 12M18 6L6 18"/>`,

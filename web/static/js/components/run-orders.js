@@ -5,9 +5,9 @@ import { Problem } from "../problem.js";
 import { icon } from "./icon.js";
 import { LightElement } from "./light-element.js";
 
-/** Pause, resume and stop of one run. Stop asks first, in place, and says what will happen. */
+/** Pause, resume, put on hold and stop of one run. Stop asks first, in place, and says what will happen. */
 export class RunOrders extends LightElement {
-  static properties = { runId: {}, agentName: {}, isHeld: { attribute: false }, isEnded: { attribute: false }, only: {}, asks: { state: true }, problem: { state: true }, isSending: { state: true } };
+  static properties = { runId: {}, agentName: {}, isHeld: { attribute: false }, mayHold: { attribute: false }, isEnded: { attribute: false }, only: {}, asks: { state: true }, problem: { state: true }, isSending: { state: true } };
 
   constructor() {
     super();
@@ -16,6 +16,8 @@ export class RunOrders extends LightElement {
     this.runId = "";
     this.agentName = "";
     this.isHeld = false;
+    /** It only costs money, and we could start it again. */
+    this.mayHold = false;
     this.isEnded = false;
     /** "stop" shows that one alone */
     this.only = "";
@@ -72,6 +74,9 @@ export class RunOrders extends LightElement {
         ? ""
         : html`<button class="ghost" type="button" ?disabled=${this.isSending} @click=${() => this.order(this.isHeld ? "resume" : "pause")}>
             ${icon(this.isHeld ? "play" : "pause")} ${this.isHeld ? "Resume" : "Pause"}</button>`}
+      ${this.mayHold && this.only !== "stop"
+        ? html`<button class="ghost" type="button" title="Ends their process until somebody writes to them; their work is kept" ?disabled=${this.isSending} @click=${() => this.order("checkpoint")}>${icon("hold")} Put on hold</button>`
+        : ""}
       <button class="ghost stop" type="button" aria-label="Stop ${this.agentName}" @click=${this.ask}>${icon("stop")} Stop</button>
       ${this.problem ? html`<p class="bad" role="alert">${this.problem}</p>` : ""}`;
   }

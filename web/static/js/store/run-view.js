@@ -124,7 +124,11 @@ export class RunView {
           this.status = body.status;
           this.phase = body.phase ?? null;
         }
-        if (ENDED.has(body.status)) this.streams.clear();
+        if (ENDED.has(body.status) || body.status === "suspended") this.streams.clear();
+        if (body.status === "suspended" && event.seq > this.heldSeq) {
+          this.heldSeq = event.seq; // a run on hold is not paused: the next word brings it back
+          this.held = false;
+        }
         break;
       case "step":
         if (event.seq > (this.lastStep?.seq ?? 0)) this.lastStep = event;

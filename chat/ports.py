@@ -516,11 +516,14 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An agent that was started: how to find it again, and where its output goes."""
+    """An agent that was started: how to find it again, where its output goes, and what it may use, where
+    the runtime sets limits (`cpu` in 1/1024 vCPU)."""
 
     handle: str
     log_group: str | None = None
     log_stream: str | None = None
+    cpu: int | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from chat.errors import Invalid
 from chat.events import TEXT_MAX
+from chat.roles import load_roles
 
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 
@@ -74,6 +75,14 @@ def _networks(value: object) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError("networks with commas between them: 127.0.0.0/8,::1/128") from error
     return networks
+
+
+def _agents_file(value: Path) -> Path:
+    try:
+        load_roles(value)
+    except Invalid as error:
+        raise ValueError(f"a file like chat/agents.toml ({error.detail})") from error
+    return value
 
 
 def _host_and_scheme(host: str, port: int) -> str:
@@ -159,6 +168,7 @@ class Settings(BaseModel):
 
     # the rest
     agent: Literal["demo", "claude", "none"] = "demo"
+    agents_file: Annotated[Path, AfterValidator(_agents_file)] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

@@ -59,6 +59,16 @@ def test_what_is_not_ours_is_not_read(environ: dict[str, str]):
         ("LOCAL_SIGN_IN", "yes", "LOCAL_SIGN_IN takes auto, on or off."),
         ("LOCAL_SIGN_IN_FROM", "here", "LOCAL_SIGN_IN_FROM takes networks"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL takes 'DEBUG', 'INFO', 'WARNING' or 'ERROR', not 'LOUD'."),
+        (
+            "AGENTS_FILE",
+            "/nowhere/agents.toml",
+            "AGENTS_FILE takes a file like chat/agents.toml (agents.toml cannot be read: ",
+        ),
+        (
+            "AGENTS_FILE",
+            __file__,
+            "AGENTS_FILE takes a file like chat/agents.toml (test_settings.py: ",
+        ),
         ("TEXT_MAX", "99999999", "TEXT_MAX takes a whole number of at most 32768"),
     ],
 )

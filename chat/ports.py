@@ -139,6 +139,10 @@ class Store(Protocol):
         """Set named fields of `Run` (as their JSON values). Raises NotFound when there is no such run."""
         ...
 
+    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
+        """Set one field if it still is `before`, in one step; whether it was. False too without the run."""
+        ...
+
     def run(self, run_id: str) -> Run | None:
         """Consistent read."""
         ...

@@ -413,6 +413,16 @@ def test_a_run_is_nudged_once_in_a_while_and_not_for_what_was_taken(
     assert nudge.runs == [talk.id] * 2
 
 
+def test_two_looks_that_overlap_nudge_once(make_ecs: Callable[..., EcsWorld]) -> None:
+    ecs, _, talk = waiting(make_ecs, NudgeResult(True, None, "ok", 5))
+    talk.post("hm?")
+    ecs.world.work_off()
+    ecs.world.clock.advance(ms=31_000)
+    with ThreadPoolExecutor(4) as pool:
+        queued = [pool.submit(ecs.world.chat.delivery.look_for_quiet) for _ in range(8)]
+        assert sum(one.result() for one in queued) == 1
+
+
 def test_what_may_wait_does_not_nudge(make_ecs: Callable[..., EcsWorld]) -> None:
     ecs, nudge, talk = waiting(make_ecs, NudgeResult(True, None, "ok", 5))
     talk.post("after your task", mode="queue")

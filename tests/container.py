@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 AGENT = 10_002
@@ -36,6 +37,7 @@ def python() -> str:
     return found
 
 
+@cache
 def _python() -> str | None:
     for path in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         # setpriv itself still has its capabilities when it executes: a child of it has not

@@ -137,6 +137,7 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=1, le=65_535)
     flower_port: int = Field(default=5555, ge=1, le=65_535)
+    flower_url: Annotated[str, BeforeValidator(_url)] | None = None
     public_url: Annotated[str, BeforeValidator(_url)]
     agent_url: Annotated[str, BeforeValidator(_url)]
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)]
@@ -244,6 +245,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values.setdefault("database", f"sqlite:///{quote(str(state_dir / 'omakase.db'))}")
     values.setdefault("public_url", _host_and_scheme(host, port))
     values.setdefault("agent_url", values["public_url"])
+    if is_loopback(urlsplit(str(values["public_url"])).hostname or ""):
+        flower_port = values.get("flower_port", Settings.model_fields["flower_port"].default)
+        values.setdefault("flower_url", f"http://127.0.0.1:{flower_port}")
     # ECS answers 20 DescribeTasks a second, and says by itself what changes
     values.setdefault("watch_every_s", 15.0 if values.get("runtime") == "ecs" else 3.0)
     values.setdefault("allowed_origins", _default_origins(values["public_url"]))

@@ -29,6 +29,24 @@ def test_an_empty_environment_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.dynamodb is None
 
 
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:5555"),
+        ({"FLOWER_PORT": "7000"}, "http://127.0.0.1:7000"),
+        ({"PUBLIC_URL": "https://omakase.example"}, None),
+        (
+            {"PUBLIC_URL": "https://o.example", "FLOWER_URL": "https://f.example/"},
+            "https://f.example",
+        ),
+    ],
+)
+def test_flower_is_where_people_can_reach_it_or_nowhere(
+    environ: dict[str, str], given: dict[str, str], url: str | None
+):
+    assert load_settings(environ | given).flower_url == url
+
+
 def test_an_empty_variable_counts_as_not_set(environ: dict[str, str]):
     assert load_settings(environ | {"PORT": " ", "AGENT": ""}).port == 8000
 

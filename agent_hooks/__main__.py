@@ -225,12 +225,20 @@ def _status(_: argparse.Namespace) -> int:
 
 
 def _look(_: argparse.Namespace) -> int:
-    """Only asks the sidecar that is there: who comes in by ECS Exec is another user and must start none."""
-    from agent_hooks import local
+    """Only asks the sidecar that is there: who comes in by ECS Exec is another user, may not be able to open
+    the run's folder, and must make none that the agent cannot write to."""
+    from agent_hooks import local, looking
     from agent_hooks.state import StateDir
 
-    found = local.call(StateDir.from_environ(), "look")["found"]
-    print(f"omakase: looking, {found} found")
+    server, run_id = os.environ.get("OMAKASE_SERVER"), os.environ.get("OMAKASE_RUN_ID")
+    if not looking.EXISTS:
+        local.call(StateDir.from_environ(), "look")
+    elif server and run_id:
+        looking.ask(server, run_id)
+    else:
+        config = StateDir.from_environ().config()
+        looking.ask(config.server, config.run_id)
+    print("omakase: looking")
     return DONE
 
 

@@ -10,13 +10,14 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Optional, Set
+from typing import Any, List, Optional, Set
 
 from agent_hooks.claude import ClaudeHooks
 from agent_hooks.core import Core
 from agent_hooks.doors import HttpDoor, UnixDoor
 from agent_hooks.errors import Ended, Refused, Unreachable
 from agent_hooks.links import Links
+from agent_hooks.looking import EXISTS, LookDoor, address
 from agent_hooks.ops import Ops
 from agent_hooks.state import StateDir, write_private
 
@@ -79,13 +80,19 @@ class Process:
         secret = secrets.token_urlsafe(24)
         self._unix = UnixDoor(self._ops.handle, claude, self._core.complain)
         self._http = HttpDoor(self._ops.handle, secret)
-        address = {
+        self._doors: List[Any] = [self._unix, self._http]
+        self._look_door: Optional[LookDoor] = None
+        if EXISTS:
+            where = address(self._core.config.server, self._core.config.run_id)
+            self._look_door = LookDoor(where, self._ops.op_look, self._core.complain)
+            self._doors.append(self._look_door)
+        local = {
             "instance": self._core.instance,
             "pid": os.getpid(),
             "port": self._http.port,
             "secret": secret,
         }
-        write_private(state / "local.json", json.dumps(address).encode())
+        write_private(state / "local.json", json.dumps(local).encode())
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +100,7 @@ class Process:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._core.complain("started", f"pid {os.getpid()}")
         self._links.start()
-        for door in (self._unix, self._http):
+        for door in self._doors:
             threading.Thread(target=door.serve, daemon=True).start()
         while not self._wanted.wait(LOOK_S) and not self._core.ended.is_set():
             self._look()
@@ -102,6 +109,8 @@ class Process:
             self._wanted.wait(AFTER_END_S)
         self._links.stop(0.0 if self._core.ended.is_set() else GRACE_S)
         self._unix.close()
+        if self._look_door is not None:
+            self._look_door.close()
         self._core.complain("ended", self._core.memory.ended or "told to")
 
     def _shutdown(self) -> None:

@@ -10,6 +10,7 @@ import redis
 from chat.adapters.dynamodb_client import dynamodb_client
 from chat.adapters.dynamodb_store import DynamoStore
 from chat.adapters.ecs_setup import EcsParts
+from chat.adapters.ecs_shape import shapes
 from chat.adapters.local_runtime import LocalRuntime
 from chat.adapters.redis_log import RedisLog, connect
 from chat.adapters.sqlite_store import SqliteStore
@@ -18,7 +19,7 @@ from chat.agent_commands import local_command
 from chat.drafts import millis
 from chat.errors import Invalid
 from chat.ports import Clock, Hints, Log, Nudge, Restored, Runtime, Store, Tasks
-from chat.roles import ROLES, Roles
+from chat.roles import ROLES, Roles, load_roles
 from chat.service.advance import Advance
 from chat.service.agents import Agents
 from chat.service.carry_over import CarryOver
@@ -45,6 +46,7 @@ class Chat:
 
     settings: Settings
     clock: Clock
+    roles: Roles
     store: Store
     log: Log
     redis: redis.Redis
@@ -84,11 +86,13 @@ def bootstrap(
     runtime: Runtime | None = None,
     store: Store | None = None,
     nudge: Nudge | None = None,
-    roles: Roles = ROLES,
+    roles: Roles | None = None,
 ) -> Chat:
     """Connect the adapters that the settings name. Connections are opened when first used."""
     clock = clock or SystemClock()
     store = store or open_store(settings)
+    if roles is None:
+        roles = load_roles(settings.agents_file) if settings.agents_file else ROLES
     client = connect(settings.redis_url)
 
     def lost(run_id: str) -> Restored | None:
@@ -103,14 +107,16 @@ def bootstrap(
         lost=lost,
         key_ttl_s=settings.idempotency_ttl_s,
     )
-    context = Context(settings=settings, store=store, log=log, clock=clock, tasks=tasks)
+    context = Context(
+        settings=settings, store=store, log=log, clock=clock, tasks=tasks, roles=roles
+    )
     tokens, mailbox, messages = Tokens(context), Mailbox(context), Messages(context)
     carry_over = CarryOver(context, messages)
     meter = Meter(context, roles)
     lifecycle = Lifecycle(context, mailbox, carry_over, tokens, meter)
     holding = Holding(context, lifecycle, mailbox, meter)
     ours = runtime
-    tasks_on_ecs = EcsParts(settings)
+    tasks_on_ecs = EcsParts(settings, shapes(roles, store))
     on_ecs = settings.runtime == "ecs" and runtime is None
 
     def where_agents_run() -> Runtime:
@@ -118,7 +124,7 @@ def bootstrap(
             return ours
         if on_ecs:
             return tasks_on_ecs.runtime()
-        return LocalRuntime(settings.state_dir / "runs", local_command(settings, store))
+        return LocalRuntime(settings.state_dir / "runs", local_command(settings, store, roles))
 
     def how_to_nudge() -> Nudge | None:
         return tasks_on_ecs.nudge() if on_ecs and nudge is None else nudge
@@ -127,6 +133,7 @@ def bootstrap(
     return Chat(
         settings=settings,
         clock=clock,
+        roles=roles,
         store=store,
         log=log,
         redis=client,

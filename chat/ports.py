@@ -139,6 +139,10 @@ class Store(Protocol):
         """Set named fields of `Run` (as their JSON values). Raises NotFound when there is no such run."""
         ...
 
+    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
+        """Set one field if it still is `before`, in one step; whether it was. False too without the run."""
+        ...
+
     def run(self, run_id: str) -> Run | None:
         """Consistent read."""
         ...
@@ -543,11 +547,14 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An agent that was started: how to find it again, and where its output goes."""
+    """An agent that was started: how to find it again, where its output goes, and what it may use, where
+    the runtime sets limits (`cpu` in 1/1024 vCPU)."""
 
     handle: str
     log_group: str | None = None
     log_stream: str | None = None
+    cpu: int | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,16 +14,17 @@ from chat.errors import Invalid
 from chat.runs import Agent, Frozen, Role
 
 _WORDS: Final = frozenset({"python", "pyz", "repo", "role", "feature"})
-_FARGATE_MIB: Final[dict[int, tuple[int, int]]] = {
-    256: (512, 2_048),
-    512: (1_024, 4_096),
-    1_024: (2_048, 8_192),
-    2_048: (4_096, 16_384),
-    4_096: (8_192, 30_720),
-    8_192: (16_384, 61_440),
-    16_384: (32_768, 122_880),
+_FARGATE_MIB: Final[dict[int, Sequence[int]]] = {
+    256: (512, 1_024, 2_048),
+    512: range(1_024, 4_096 + 1, 1_024),
+    1_024: range(2_048, 8_192 + 1, 1_024),
+    2_048: range(4_096, 16_384 + 1, 1_024),
+    4_096: range(8_192, 30_720 + 1, 1_024),
+    8_192: range(16_384, 61_440 + 1, 4_096),
+    16_384: range(32_768, 122_880 + 1, 8_192),
 }
-"""Least and most memory for each CPU size (AWS: Fargate task CPU and memory, task definition parameters)."""
+"""The memory sizes that each CPU size takes
+(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html)."""
 
 Commands = dict[str, list[str]]
 
@@ -43,11 +45,14 @@ class RoleData(Frozen):
     def _fits_fargate(self) -> Self:
         if self.cpu not in _FARGATE_MIB:
             raise ValueError(f"cpu is one of {', '.join(map(str, _FARGATE_MIB))}, not {self.cpu}")
-        least, most = _FARGATE_MIB[self.cpu]
-        if not least <= self.memory_mib <= most:
-            raise ValueError(
-                f"memory_mib is {least} to {most} with cpu = {self.cpu}, not {self.memory_mib}"
+        sizes = _FARGATE_MIB[self.cpu]
+        if self.memory_mib not in sizes:
+            every = (
+                f"{sizes[0]} to {sizes[-1]} with cpu = {self.cpu}, in steps of {sizes.step}"
+                if isinstance(sizes, range)
+                else f"{', '.join(map(str, sizes))} with cpu = {self.cpu}"
             )
+            raise ValueError(f"memory_mib is {every}, not {self.memory_mib}")
         return self
 
 
@@ -124,5 +129,6 @@ def load_roles(path: Path) -> Roles:
         raise Invalid(f"{path.name}: {place + ': ' if place else ''}{said}.") from error
 
 
+# What ships. Another file is AGENTS_FILE's affair, and reaches the use cases through bootstrap.
 ROLES: Final = load_roles(Path(__file__).with_name("agents.toml"))
 AGENTS: Final = ROLES.agents

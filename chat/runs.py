@@ -202,6 +202,9 @@ class Run(Frozen):
     """The highest version of its task that was acted upon (ECS counts them)."""
     log_group: str | None = None
     log_stream: str | None = None
+    cpu: int | None = None
+    """What its task was started with, in 1/1024 vCPU; agents.toml may say something else by now."""
+    memory_mib: int | None = None
     stop_code: str | None = None
     exit_code: int | None = None
 

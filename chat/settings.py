@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import parse_qs, quote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from chat.errors import Invalid
 from chat.events import TEXT_MAX
+from chat.roles import load_roles
 
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 
@@ -74,6 +75,14 @@ def _networks(value: object) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError("networks with commas between them: 127.0.0.0/8,::1/128") from error
     return networks
+
+
+def _agents_file(value: Path) -> Path:
+    try:
+        load_roles(value)
+    except Invalid as error:
+        raise ValueError(f"a file like chat/agents.toml ({error.detail})") from error
+    return value
 
 
 def _host_and_scheme(host: str, port: int) -> str:
@@ -134,6 +143,7 @@ class Settings(BaseModel):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8000, ge=1, le=65_535)
     flower_port: int = Field(default=5555, ge=1, le=65_535)
+    flower_url: Annotated[str, BeforeValidator(_url)] | None = None
     public_url: Annotated[str, BeforeValidator(_url)]
     agent_url: Annotated[str, BeforeValidator(_url)]
     allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)]
@@ -165,6 +175,7 @@ class Settings(BaseModel):
 
     # the rest
     agent: Literal["demo", "claude", "none"] = "demo"
+    agents_file: Annotated[Path, AfterValidator(_agents_file)] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
@@ -240,6 +251,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values.setdefault("database", f"sqlite:///{quote(str(state_dir / 'omakase.db'))}")
     values.setdefault("public_url", _host_and_scheme(host, port))
     values.setdefault("agent_url", values["public_url"])
+    if is_loopback(urlsplit(str(values["public_url"])).hostname or ""):
+        flower_port = values.get("flower_port", Settings.model_fields["flower_port"].default)
+        values.setdefault("flower_url", f"http://127.0.0.1:{flower_port}")
     # ECS answers 20 DescribeTasks a second, and says by itself what changes
     values.setdefault("watch_every_s", 15.0 if values.get("runtime") == "ecs" else 3.0)
     # a process of this machine costs nothing while it waits

@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+AGENTS = Path(__file__).parents[1] / "chat" / "agents.toml"
 WEB_VCPU, WEB_GB = 0.5, 1.0
 BEAT_VCPU, BEAT_GB = 0.25, 0.5
 SECRETS = 4
@@ -107,8 +108,12 @@ def _dollars(amount: float) -> str:
 
 
 def read() -> dict[str, Any]:
-    """The assumptions."""
-    return tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
+    """The assumptions; an agent's size is the mean of the roles in agents.toml, each at work equally long."""
+    assumed = tomllib.loads(Path(__file__).with_name("prices.toml").read_text())
+    roles = tomllib.loads(AGENTS.read_text())["role"].values()
+    assumed["agent"]["vcpu"] = sum(one["cpu"] for one in roles) / len(roles) / 1024
+    assumed["agent"]["memory_gb"] = sum(one["memory_mib"] for one in roles) / len(roles) / 1024
+    return assumed
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from chat.access import Principal
 from chat.adapters.ecs_events import TaskEvents
 from chat.adapters.ecs_faults import CONFIG
 from chat.adapters.ecs_runtime import EcsRuntime, Place
+from chat.adapters.ecs_shape import shapes
 from chat.bootstrap import bootstrap
 from chat.events import SenderKind
 from chat.ports import Nudge, NudgeResult
 from chat.requests import CreateRun
+from chat.roles import ROLES, Roles
 from chat.runs import Run
 from tests.fake_aws import CLUSTER, KEYS, REGION, FakeAws
 from tests.world import ANNA, Talk, World, close, open_world
@@ -41,8 +43,8 @@ def client(aws: FakeAws, name: str) -> Any:
     return boto3.client(name, REGION, endpoint_url=aws.url, config=SHORT, **KEYS)
 
 
-def runtime_on(aws: FakeAws) -> EcsRuntime:
-    return EcsRuntime(client(aws, "ecs"), client(aws, "secretsmanager"), PLACE)
+def runtime_on(aws: FakeAws, roles: Roles = ROLES) -> EcsRuntime:
+    return EcsRuntime(client(aws, "ecs"), client(aws, "secretsmanager"), PLACE, shapes(roles))
 
 
 @dataclass

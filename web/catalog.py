@@ -9,7 +9,6 @@ from flask import Blueprint, Response
 
 from chat.errors import Forbidden, IdempotencyMismatch, NotFound
 from chat.requests import CreateFeature, CreateProject
-from chat.roles import AGENTS
 from chat.runs import Feature, Project
 from web.endpoint import Call, Who, answer, route
 from web.paging import kinds_of, slice_answer
@@ -40,8 +39,8 @@ def _cards(call: Call, features: Sequence[Feature]) -> list[dict[str, Any]]:
 
 
 @route(bp, "GET", "/api/agents", who=Who.PERSON, answers={200: Agents}, summary="The named workers")
-def agents(call: Call) -> Response:  # noqa: ARG001 - every view takes it
-    return answer({"agents": list(AGENTS.values())})
+def agents(call: Call) -> Response:
+    return answer({"agents": list(call.chat.roles.agents.values())})
 
 
 @route(bp, "GET", "/api/projects", who=Who.PERSON, answers={200: Projects}, summary="All projects")

@@ -44,7 +44,10 @@ class Who(Shape):
 
 
 class SessionShape(Shape):
+    """`flower_url` is where people find the Celery tasks; None where nobody is to be sent there."""
+
     principal: Who
+    flower_url: str | None
 
 
 class TicketMade(Shape):

@@ -339,6 +339,29 @@ class DynamoStore:
                 raise NotFound("There is no run with that id.") from error
             raise
 
+    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
+        """Set one field if it still is `before`; whether it was."""
+        same = "#0 = :before"
+        if before is None:
+            same = f"(attribute_not_exists(#0) OR {same})"
+        try:
+            with reaching():
+                self._client.update_item(
+                    TableName=self._prefix + RUNS,
+                    Key={"run_id": {"S": run_id}},
+                    ConditionExpression=f"attribute_exists(run_id) AND {same}",
+                    UpdateExpression="SET #0 = :after",
+                    ExpressionAttributeNames={"#0": name},
+                    ExpressionAttributeValues=values_of(
+                        {":before": before, ":after": json_changes({name: after})[name]}
+                    ),
+                )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
     def run(self, run_id: str) -> Run | None:
         """One run (consistent read)."""
         item = self._get(RUNS, "run_id", run_id)

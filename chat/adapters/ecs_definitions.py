@@ -1,8 +1,9 @@
-"""A run's token on its way into a task: a secret, and a task definition of the run's own that names it.
+"""A run's own task definition: its role's, with agents.toml's image, size and command, and with its token.
 
 ECS takes a secret from a task definition only, never from an override
 (https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerOverride.html), so each run gets
-revision 1 of a family of its own, a copy of its role's definition with one secret more:
+revision 1 of a family of its own, a copy of its role's definition with one secret more. What it was
+first defined as it stays, whatever becomes of agents.toml or the role's definition between two tries:
 
     secret             {secret_prefix}{run_id}         the token; deleted when the run has ended
     task definition    {family_prefix}{role}-{run_id}  revision 1; deregistered then
@@ -10,7 +11,7 @@ revision 1 of a family of its own, a copy of its role's definition with one secr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import structlog
 from botocore.exceptions import ClientError
 
 from chat.adapters.ecs_faults import asking_aws, code_of
+from chat.adapters.ecs_shape import Shape, fitted
 from chat.errors import Invalid, Unavailable
 from chat.runs import Run
 
@@ -28,9 +30,11 @@ _KNOWS_IT_NOT: Final = frozenset({"ResourceNotFoundException", "ClientException"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a run's task is started from, and where its output goes (awslogs)."""
+    """What a run's task is started from, its size, and where its output goes (awslogs)."""
 
     family: str
+    cpu: int
+    memory_mib: int
     log_group: str | None
     log_prefix: str | None
 
@@ -39,13 +43,21 @@ class Definitions:
     """Makes and takes away what belongs to one run alone. Every call may be repeated."""
 
     def __init__(
-        self, ecs: Any, secrets: Any, *, container: str, family_prefix: str, secret_prefix: str
+        self,
+        ecs: Any,
+        secrets: Any,
+        *,
+        container: str,
+        family_prefix: str,
+        secret_prefix: str,
+        shape: Callable[[Run], Shape],
     ) -> None:
         self._ecs = ecs
         self._secrets = secrets
         self._container = container
         self._family_prefix = family_prefix
         self._secret_prefix = secret_prefix
+        self._shape = shape
 
     def family_of(self, run: Run) -> str:
         """The run's own family, whose revision 1 it is started from."""
@@ -58,18 +70,25 @@ class Definitions:
             base = self._ecs.describe_task_definition(
                 taskDefinition=f"{self._family_prefix}{run.role.value}"
             )["taskDefinition"]
-            wanted = self._with_token(base, self.family_of(run), arn)
+            family = self.family_of(run)
+            wanted = self._with_token(base, family, arn, self._shape(run))
             made = self._ecs.register_task_definition(**wanted)["taskDefinition"]
             # Somebody was here before, or an answer got lost: RunTask must be asked the same each time, or
             # its client token is refused, so only the first revision counts.
-            for revision in range(2, int(made["revision"]) + 1):
-                self._ecs.deregister_task_definition(
-                    taskDefinition=f"{self.family_of(run)}:{revision}"
-                )
-        logs = self._own(base).get("logConfiguration") or {}
+            revisions = range(2, int(made["revision"]) + 1)
+            for revision in revisions:
+                self._ecs.deregister_task_definition(taskDefinition=f"{family}:{revision}")
+            if revisions:
+                first = self._ecs.describe_task_definition(taskDefinition=f"{family}:1")
+                made = first["taskDefinition"]
+        logs = self._own(made).get("logConfiguration") or {}
         options: Mapping[str, str] = logs.get("options") or {}
         return Definition(
-            self.family_of(run), options.get("awslogs-group"), options.get("awslogs-stream-prefix")
+            family=family,
+            cpu=int(made["cpu"]),
+            memory_mib=int(made["memory"]),
+            log_group=options.get("awslogs-group"),
+            log_prefix=options.get("awslogs-stream-prefix"),
         )
 
     def take_away(self, run: Run) -> bool:
@@ -120,15 +139,15 @@ class Definitions:
             f"The task definition {definition['family']} has no container '{self._container}'."
         )
 
-    def _with_token(self, base: Mapping[str, Any], family: str, arn: str) -> dict[str, Any]:
-        shape = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
-        wanted = {name: base[name] for name in shape.members if name in base}
+    def _with_token(
+        self, base: Mapping[str, Any], family: str, arn: str, shape: Shape
+    ) -> dict[str, Any]:
+        known = self._ecs.meta.service_model.operation_model("RegisterTaskDefinition").input_shape
         self._own(base)
-        containers = []
-        for one in base["containerDefinitions"]:
-            changed = dict(one)
+        wanted = {name: base[name] for name in known.members if name in base}
+        wanted |= {**fitted(base, self._container, shape), "family": family}
+        for one in wanted["containerDefinitions"]:
             if one["name"] == self._container:
                 others = [s for s in one.get("secrets", []) if s["name"] != TOKEN_VARIABLE]
-                changed["secrets"] = [*others, {"name": TOKEN_VARIABLE, "valueFrom": arn}]
-            containers.append(changed)
-        return wanted | {"family": family, "containerDefinitions": containers}
+                one["secrets"] = [*others, {"name": TOKEN_VARIABLE, "valueFrom": arn}]
+        return wanted

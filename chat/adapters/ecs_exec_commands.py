@@ -27,7 +27,9 @@ class Command:
     sign: str
 
 
-_HOOKS: Final = ("python3", "/opt/omakase/agent-hooks.pyz")
+PYZ: Final = "/opt/omakase/agent-hooks.pyz"
+# -I -S: it runs as root with the agent's HOME, whose site-packages the agent can write
+_HOOKS: Final = ("python3", "-I", "-S", PYZ)
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "look": Command((*_HOOKS, "look"), sign="omakase: looking"),

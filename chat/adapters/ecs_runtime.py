@@ -12,7 +12,7 @@ new one is not seen everywhere at once. Facts: https://docs.aws.amazon.com/Amazo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from chat.adapters.ecs_faults import (
     is_no_room,
     reason_words,
 )
+from chat.adapters.ecs_shape import SHIPPED, Shape
 from chat.adapters.ecs_words import GONE, alive
 from chat.errors import Invalid, NotStarted, Unavailable
 from chat.ports import Alive, Started
@@ -68,7 +69,13 @@ def clients(*, region: str | None, endpoint_url: str | None = None) -> tuple[Any
 class EcsRuntime:
     """`ports.Runtime` on ECS. Safe for many threads."""
 
-    def __init__(self, ecs: Any, secrets: Any, place: Place) -> None:
+    def __init__(
+        self,
+        ecs: Any,
+        secrets: Any,
+        place: Place,
+        shape: Callable[[Run], Shape] = SHIPPED,
+    ) -> None:
         self._ecs = ecs
         self._place = place
         self._definitions = Definitions(
@@ -77,6 +84,7 @@ class EcsRuntime:
             container=CONTAINER,
             family_prefix=place.family_prefix,
             secret_prefix=place.secret_prefix,
+            shape=shape,
         )
 
     def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
@@ -177,7 +185,13 @@ class EcsRuntime:
         stream = None
         if definition.log_group and definition.log_prefix:
             stream = f"{definition.log_prefix}/{CONTAINER}/{arn.rpartition('/')[2]}"
-        return Started(arn, definition.log_group if stream else None, stream)
+        return Started(
+            arn,
+            log_group=definition.log_group if stream else None,
+            log_stream=stream,
+            cpu=definition.cpu,
+            memory_mib=definition.memory_mib,
+        )
 
     def _asked(self, run: Run, definition: Definition, env: Mapping[str, str]) -> dict[str, Any]:
         place = self._place

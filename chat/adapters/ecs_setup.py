@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import boto3
@@ -9,15 +10,18 @@ import boto3
 from chat.adapters.ecs_events import TaskEvents, queue_client
 from chat.adapters.ecs_exec import EcsExec, exec_client
 from chat.adapters.ecs_runtime import CONTAINER, EcsRuntime, Place, clients
+from chat.adapters.ecs_shape import SHIPPED, Shape
 from chat.errors import Invalid
+from chat.runs import Run
 from chat.settings import Settings
 
 
 class EcsParts:
     """Runtime, nudge and events of one installation."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shape: Callable[[Run], Shape] = SHIPPED) -> None:
         self._settings = settings
+        self._shape = shape
         self.runtime = lru_cache(maxsize=1)(self._runtime)
         self.nudge = lru_cache(maxsize=1)(self._nudge)
         self.events = lru_cache(maxsize=1)(self._events)
@@ -45,7 +49,7 @@ class EcsParts:
             secret_prefix=settings.run_token_secret_prefix,
         )
         ecs, secrets = clients(region=self._region)
-        return EcsRuntime(ecs, secrets, place)
+        return EcsRuntime(ecs, secrets, place, self._shape)
 
     def _nudge(self) -> EcsExec | None:
         if not self._settings.ecs_cluster:

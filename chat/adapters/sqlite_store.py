@@ -325,6 +325,17 @@ class SqliteStore:
             run = Run.model_validate(orjson.loads(found[0]) | fields)
             connection.execute(_PUT_RUN, _run_columns(run))
 
+    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
+        """Set one field if it still is `before`; whether it was."""
+        fields = json_changes({name: after})
+        with self._writing() as connection:
+            found = connection.execute("SELECT row FROM runs WHERE id = ?", (run_id,)).fetchone()
+            row = orjson.loads(found[0]) if found is not None else {}
+            same = found is not None and row.get(name) == before
+            if same:
+                connection.execute(_PUT_RUN, _run_columns(Run.model_validate(row | fields)))
+        return same
+
     def run(self, run_id: str) -> Run | None:
         """One run."""
         rows = self._rows("SELECT row FROM runs WHERE id = ?", run_id)

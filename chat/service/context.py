@@ -16,6 +16,7 @@ from chat.drafts import millis
 from chat.errors import NotFound
 from chat.events import EventJson
 from chat.ports import Clock, Log, Record, Store, Tasks
+from chat.roles import ROLES, Roles
 from chat.runs import Run
 from chat.settings import Settings
 
@@ -33,6 +34,7 @@ class Context:
     log: Log
     clock: Clock
     tasks: Tasks
+    roles: Roles = ROLES
     _runs: OrderedDict[str, Run] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 

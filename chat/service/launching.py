@@ -90,6 +90,8 @@ class Launching:
             launched_at=iso(context.now()),
             log_group=started.log_group,
             log_stream=started.log_stream,
+            cpu=started.cpu,
+            memory_mib=started.memory_mib,
             launch_after=None,
         )
         if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started

@@ -29,7 +29,6 @@ from chat.events import (
 )
 from chat.ports import Draft, OpenText, Snapshot
 from chat.requests import CreateRun, FinishRequest, Heartbeat
-from chat.roles import AGENTS
 from chat.runs import INWARD, Phase, Run, RunStatus, StartKind, Verdict, sources_of
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import keyed_id
@@ -93,9 +92,10 @@ class Lifecycle:
         feature = context.store.feature(request.feature_id)
         if feature is None:
             raise NotFound("There is no feature with that id.")
-        agent = AGENTS.get(request.agent_id)
+        agents = context.roles.agents
+        agent = agents.get(request.agent_id)
         if agent is None:
-            raise Invalid(f"'agent_id' is one of {', '.join(AGENTS)}.")
+            raise Invalid(f"'agent_id' is one of {', '.join(agents)}.")
         run_id = keyed_id("run", principal, key)
         before = context.store.run(run_id) if key else None
         if before is not None:

@@ -92,15 +92,14 @@ class Nudging:
         return items if waits >= timedelta(seconds=context.settings.nudge_after_s) else []
 
     def _first(self, run_id: str) -> bool:
-        """Whether it may be nudged now; if so, nobody else may for a while."""
+        """Whether it may be nudged now; if so, nobody else may for a while: two looks may overlap."""
         run: Run | None = self._context.store.run(run_id)
         if run is None or run.handle is None:
             return False
         now = self._context.now()
         if run.nudged_at is not None and run.nudged_at > iso(now - timedelta(seconds=PAUSE_S)):
             return False
-        self._context.store.update_run(run_id, nudged_at=iso(now))
-        return True
+        return self._context.store.swap_run(run_id, "nudged_at", run.nudged_at, iso(now))
 
 
 def _is_for_now(item: MailItem, snapshot: Snapshot) -> bool:

@@ -449,3 +449,30 @@ def test_who_is_idle_can_be_put_on_hold_by_hand(story: Story, nori: Page) -> Non
         hold.click()
     assert story.kitchen.logs[story.nori][-1]["body"]["action"] == "checkpoint"
     expect(nori.locator(".line", has_text="asked the agent to go on hold")).to_be_visible()
+
+
+def test_a_nudge_stands_on_its_messages_way_and_leads_to_its_celery_task(
+    story: Story, kitchen: Kitchen, nori: Page
+) -> None:
+    sent = kitchen.emit(story.nori, "message", {"text": "Are you there?", "mode": "steer"}, ANNA)
+    kitchen.receipt(story.nori, sent["id"], "stored")
+    nudge = {"about": "nudge", "ids": [sent["id"]], "duration_ms": 1_240, "task_id": "5d/?0"}
+    why = "The task runs, but AWS has no connection to the exec agent inside it."
+    kitchen.emit(story.nori, "notice", nudge | {"text": why, "failure": "not_connected"})
+    bubble = mine(nori, "Are you there?")
+
+    failed = bubble.locator(".nudge").first
+    expect(failed).to_contain_text("Nudge failed · 1.2 s")
+    expect(failed).to_contain_text(why)
+    link = failed.get_by_role("link", name="Celery task")
+    expect(link).to_have_attribute("href", "http://127.0.0.1:5555/task/5d%2F%3F0")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    expect(bubble.locator(".ticks-word")).to_have_text("Stored")
+
+    told = {"text": "The agent's side was told to look.", "task_id": "t-2"}
+    kitchen.emit(story.nori, "notice", nudge | told)
+    kitchen.receipt(story.nori, sent["id"], "leased")
+    expect(bubble.locator(".nudge")).to_have_count(2)
+    expect(bubble.locator(".nudge").last).to_contain_text("Nudged · 1.2 s")
+    expect(bubble.locator(".ticks-word")).to_have_text("Taken")
+    expect(mine(nori, "Renamed").locator(".nudge")).to_have_count(0)

@@ -137,7 +137,7 @@ def test_a_nudge_runs_look_in_the_task_and_waits_until_it_says_so(ecs, nudge):
                 "cluster": "omakase",
                 "task": TASK,
                 "container": "agent",
-                "command": "python3 /opt/omakase/agent-hooks.pyz look",
+                "command": "python3 -I -S /opt/omakase/agent-hooks.pyz look",
                 "interactive": True,
             },
         )
@@ -187,7 +187,7 @@ def test_the_same_client_answered_by_botocores_own_stub(monkeypatch):
                 "cluster": "omakase",
                 "task": TASK,
                 "container": "agent",
-                "command": "python3 /opt/omakase/agent-hooks.pyz look",
+                "command": "python3 -I -S /opt/omakase/agent-hooks.pyz look",
                 "interactive": True,
             },
         )
@@ -425,9 +425,9 @@ def test_the_token_is_in_no_result(ecs, nudge):
 
 
 def test_a_command_is_its_words_quoted():
-    assert command_line("look") == "python3 /opt/omakase/agent-hooks.pyz look"
+    assert command_line("look") == "python3 -I -S /opt/omakase/agent-hooks.pyz look"
     assert command_line("look", "run_1", "a=b", "x/y.z") == (
-        "python3 /opt/omakase/agent-hooks.pyz look run_1 a=b x/y.z"
+        "python3 -I -S /opt/omakase/agent-hooks.pyz look run_1 a=b x/y.z"
     )
 
 

@@ -58,7 +58,7 @@ def test_a_task_says_whose_it_is_can_be_entered_and_gets_its_token_by_a_secret_a
     secrets = {s["name"]: s["valueFrom"] for s in own["containerDefinitions"][0]["secrets"]}
     assert set(secrets) == {"ANTHROPIC_API_KEY", "OMAKASE_TOKEN"}
     assert f"omakase/run-token/{run.id}" in secrets["OMAKASE_TOKEN"]
-    assert own["cpu"] == "256"
+    assert (own["cpu"], own["memory"]) == ("1024", "4096"), "of agents.toml, not of the role's own"
     assert started.log_group == "/omakase/agents"
     assert started.log_stream == f"coder/agent/{started.handle.rpartition('/')[2]}"
     assert len(aws.definitions["omakase-agent-coder"]) == 1, "the role's own is left alone"

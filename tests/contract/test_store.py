@@ -479,6 +479,26 @@ def test_a_run_is_replaced_whole_and_its_fields_are_changed_one_by_one(store, ne
     assert store.run(run.id) == run
 
 
+def test_of_many_who_swap_a_field_of_a_run_at_once_one_wins(store, new_run):
+    run = new_run()
+    store.put_run(run)
+
+    def swap(number: int, before: str | None) -> bool:
+        return store.swap_run(run.id, "nudged_at", before, at(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        first = list(pool.map(swap, range(4), [None] * 4))
+        assert first.count(True) == 1
+        stands = at(first.index(True))
+        second = list(pool.map(swap, range(4, 8), [stands] * 4))
+    assert second.count(True) == 1
+    assert store.run(run.id) == run.model_copy(update={"nudged_at": at(4 + second.index(True))})
+    assert not store.swap_run(run.id, "nudged_at", stands, at(9)), "that is long gone"
+    assert not store.swap_run(new_id("run"), "nudged_at", None, at(9))
+    with pytest.raises(TypeError):
+        store.swap_run(run.id, "nonsense", None, at(9))
+
+
 def test_changing_a_run_that_is_not_there_is_refused_and_makes_none(store, new_run):
     run = new_run()
     with pytest.raises(NotFound):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from chat.roles import ROLES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,8 +40,23 @@ def test_one_agents_hour_is_what_fargates_price_list_says(costs: ModuleType):
     assumed = costs.read()
     bill = costs.month(assumed, {"agents": 1, "web": 1, "worker": 1, "memorydb": "t4g_small"})
 
-    # 2 vCPU and 4 GB, 8 hours on 22 days
-    assert bill["agents on Fargate"] == pytest.approx(176 * (2 * 0.04048 + 4 * 0.004445))
+    # each role a quarter of 8 hours on 22 days
+    hours = 8 * 22 / len(ROLES.line)
+    assert bill["agents on Fargate"] == pytest.approx(
+        sum(
+            hours * (one.cpu / 1024 * 0.04048 + one.memory_mib / 1024 * 0.004445)
+            for one in ROLES.role.values()
+        )
+    )
+
+
+def test_the_document_names_the_size_that_agents_toml_gives(costs: ModuleType):
+    agent = costs.read()["agent"]
+    text = (ROOT / "docs" / "deploy.md").read_text()
+
+    assert (
+        f"{agent['vcpu']:g} vCPU and {agent['memory_gb']:g} GB (the mean of the four roles" in text
+    )
 
 
 def test_what_agents_cost_grows_with_them_and_what_serves_them_does_not(costs: ModuleType):

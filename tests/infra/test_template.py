@@ -16,6 +16,7 @@ from supervisor import services_of
 
 from chat.adapters.dynamodb_tables import create_tables
 from chat.adapters.ecs_setup import EcsParts
+from chat.roles import ROLES as SHIPPED
 from chat.runs import Role, Run
 from chat.settings import Settings, load_settings
 from tests.deploying import STRIPPED
@@ -177,7 +178,23 @@ def test_a_task_can_be_started_for_each_role_and_no_secret_is_in_its_definition(
     assert container["linuxParameters"]["initProcessEnabled"] is True
     assert container["environment"] == [{"name": "OMAKASE_ROLE", "value": role}]
     assert (ROOT / "infra" / "agent" / "roles" / f"{role}.md").exists()
-    assert f"/opt/omakase/roles/{role}.md" in " ".join(container["command"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_roles_size_is_agents_tomls_and_its_command_is_said_there_alone(
+    template: dict[str, Any], role: str
+):
+    found = template["Resources"][f"{role.title()}Task"]["Properties"]
+    said = SHIPPED.role[Role(role)]
+
+    assert (found["Cpu"], found["Memory"]) == (said.cpu, said.memory_mib)
+    assert "Command" not in found["ContainerDefinitions"][0]
+    assert "/opt/omakase/roles/{role}.md" in " ".join(SHIPPED.command(Role(role), "ecs"))
+    assert not {
+        name
+        for name in template["Parameters"]
+        if re.match(f"{role}(Cpu|Memory)", name, re.IGNORECASE)
+    }
 
 
 def test_the_load_balancer_asks_whether_the_web_is_ready(stack: dict[str, str]):
@@ -299,8 +316,10 @@ def test_the_commands_are_the_procfiles_own(template: dict[str, Any], name: str)
     ]  # fmt: skip
 
 
-def test_exec_may_read_the_files_of_the_containers_user(template: dict[str, Any]):
-    """It comes in as root, and root without DAC_OVERRIDE cannot read a run's 0600 files."""
+def test_people_who_come_in_by_exec_may_read_the_files_of_the_containers_user(
+    template: dict[str, Any],
+):
+    """Exec is root, and root without DAC_OVERRIDE cannot read a run's 0600 files. The nudge need not."""
     dropped = {
         name: one["LinuxParameters"]["Capabilities"]["Drop"]
         for name, one in containers(template).items()
@@ -332,6 +351,8 @@ def test_the_runtime_starts_finds_and_stops_a_task_by_what_the_template_gives_it
 
     assert "/omakase-agents/" in started.handle
     assert started.log_group == "/omakase/agents"
+    said = SHIPPED.role[Role.CODER]
+    assert (started.cpu, started.memory_mib) == (said.cpu, said.memory_mib)
     assert parts.runtime().describe([started.handle])[started.handle].running
     secret = boto3.client("secretsmanager", REGION).get_secret_value(
         SecretId=f"omakase/run-token/{run.id}"

@@ -30,6 +30,24 @@ def test_an_empty_environment_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.dynamodb is None
 
 
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:5555"),
+        ({"FLOWER_PORT": "7000"}, "http://127.0.0.1:7000"),
+        ({"PUBLIC_URL": "https://omakase.example"}, None),
+        (
+            {"PUBLIC_URL": "https://o.example", "FLOWER_URL": "https://f.example/"},
+            "https://f.example",
+        ),
+    ],
+)
+def test_flower_is_where_people_can_reach_it_or_nowhere(
+    environ: dict[str, str], given: dict[str, str], url: str | None
+):
+    assert load_settings(environ | given).flower_url == url
+
+
 def test_an_empty_variable_counts_as_not_set(environ: dict[str, str]):
     assert load_settings(environ | {"PORT": " ", "AGENT": ""}).port == 8000
 
@@ -62,6 +80,16 @@ def test_what_is_not_ours_is_not_read(environ: dict[str, str]):
         ("LOCAL_SIGN_IN", "yes", "LOCAL_SIGN_IN takes auto, on or off."),
         ("LOCAL_SIGN_IN_FROM", "here", "LOCAL_SIGN_IN_FROM takes networks"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL takes 'DEBUG', 'INFO', 'WARNING' or 'ERROR', not 'LOUD'."),
+        (
+            "AGENTS_FILE",
+            "/nowhere/agents.toml",
+            "AGENTS_FILE takes a file like chat/agents.toml (agents.toml cannot be read: ",
+        ),
+        (
+            "AGENTS_FILE",
+            __file__,
+            "AGENTS_FILE takes a file like chat/agents.toml (test_settings.py: ",
+        ),
         ("TEXT_MAX", "99999999", "TEXT_MAX takes a whole number of at most 32768"),
     ],
 )

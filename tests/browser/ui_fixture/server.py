@@ -208,7 +208,7 @@ class UiServer:
         def session() -> Any:
             if not kitchen.signed_in:
                 raise Refused(401, "unauthenticated", "Sign in first.")
-            return {"principal": ANNA | {"level": "owner"}}
+            return {"principal": ANNA | {"level": "owner"}, "flower_url": "http://127.0.0.1:5555"}
 
         @app.post("/api/session")
         def sign_in() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,49 +17,53 @@ import pytest
 from moto import mock_aws
 from moto.moto_api import state_manager
 
+import chat.roles
 from chat.adapters.ecs_events import TaskEvents
 from chat.adapters.ecs_runtime import EcsRuntime, Place
+from chat.adapters.ecs_shape import shapes
 from chat.errors import Unavailable
 from chat.ids import new_id
+from chat.roles import ROLES, Roles, load_roles
 from chat.runs import Role, Run, StartKind
+from chat.settings import load_settings
 
 REGION = "eu-central-1"
 ENV = {"OMAKASE_TOKEN": "t0ken", "OMAKASE_SERVER": "http://web", "OMAKASE_RUN_ID": "r"}
 
 
-def new_run() -> Run:
+def new_run(role: Role = Role.CODER) -> Run:
     return Run(
         id=new_id("run"), project_id="prj", feature_id="ftr", agent_id="nori", agent_name="Nori",
-        role=Role.CODER, start=StartKind.LAUNCH, created_at="2026-11-22T09:33:00.000Z",
+        role=role, start=StartKind.LAUNCH, created_at="2026-11-22T09:33:00.000Z",
     )  # fmt: skip
 
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """boto3.client of an empty account with a cluster and a role's definition."""
+    """boto3.client of an empty account with a cluster and the roles' definitions."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "for")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
     with mock_aws():
         state_manager.set_transition("ecs::task", {"progression": "manual", "times": 10**6})
         ecs = boto3.client("ecs", REGION)
         ecs.create_cluster(clusterName="agents")
-        ecs.register_task_definition(
-            family="omakase-agent-coder",
-            requiresCompatibilities=["FARGATE"],
-            networkMode="awsvpc",
-            cpu="256",
-            memory="512",
-            containerDefinitions=[
-                # moto wants each container's memory, which Fargate does not
-                {"name": "agent", "image": "agent:1", "essential": True, "memory": 512}
-            ],
-        )
+        for role in Role:
+            ecs.register_task_definition(
+                family=f"omakase-agent-{role}",
+                requiresCompatibilities=["FARGATE"],
+                networkMode="awsvpc",
+                cpu="256",
+                memory="512",
+                containerDefinitions=[
+                    # moto wants each container's memory, which Fargate does not
+                    {"name": "agent", "image": "agent:1", "essential": True, "memory": 512}
+                ],
+            )
         yield lambda name: boto3.client(name, REGION)
         state_manager.unset_transition("ecs::task")
 
 
-@pytest.fixture
-def runtime(account: Callable[[str], Any]) -> EcsRuntime:
+def runtime_with(account: Callable[[str], Any], roles: Roles) -> EcsRuntime:
     subnets = [one["SubnetId"] for one in account("ec2").describe_subnets()["Subnets"]]
     groups = account("ec2").describe_security_groups()["SecurityGroups"]
     place = Place(
@@ -70,7 +75,50 @@ def runtime(account: Callable[[str], Any]) -> EcsRuntime:
         family_prefix="omakase-agent-",
         secret_prefix="omakase/run-token/",
     )
-    return EcsRuntime(account("ecs"), account("secretsmanager"), place)
+    return EcsRuntime(account("ecs"), account("secretsmanager"), place, shapes(roles))
+
+
+@pytest.fixture
+def runtime(account: Callable[[str], Any]) -> EcsRuntime:
+    return runtime_with(account, ROLES)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_what_is_registered_is_what_agents_toml_says(
+    account: Callable[[str], Any], runtime: EcsRuntime, role: Role
+) -> None:
+    said = ROLES.role[role]
+    started = runtime.start(new_run(role), token="t0ken", env=ENV)
+
+    [task] = account("ecs").describe_tasks(cluster="agents", tasks=[started.handle])["tasks"]
+    found = account("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+    definition = found["taskDefinition"]
+    assert (definition["cpu"], definition["memory"]) == (str(said.cpu), str(said.memory_mib))
+    [container] = definition["containerDefinitions"]
+    assert container["memory"] == said.memory_mib
+    assert (container["image"], container["command"][0]) == ("agent:1", "claude")
+    assert (started.cpu, started.memory_mib) == (said.cpu, said.memory_mib)
+
+
+def test_an_operators_own_file_is_what_a_task_is_made_of(
+    account: Callable[[str], Any], tmp_path: Path
+) -> None:
+    text = Path(chat.roles.__file__).with_name("agents.toml").read_text()
+    text = text.replace("cpu = 1024\nmemory_mib = 4096", "cpu = 4096\nmemory_mib = 16384")
+    text += '\n[role.coder.commands]\necs = ["mine", "--as", "{role}", "--in", "{repo}"]\n'
+    (tmp_path / "agents.toml").write_text(text.replace('image = ""', 'image = "you/agent:3"'))
+    given = {"AGENTS_FILE": str(tmp_path / "agents.toml"), "STATE_DIR": str(tmp_path / "state")}
+    path = load_settings(given | {"SECRET_KEY": "only-for-tests-" * 3}).agents_file
+    assert path is not None
+
+    started = runtime_with(account, load_roles(path)).start(new_run(), token="t0ken", env=ENV)
+
+    [task] = account("ecs").describe_tasks(cluster="agents", tasks=[started.handle])["tasks"]
+    found = account("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+    [container] = found["taskDefinition"]["containerDefinitions"]
+    assert (started.cpu, started.memory_mib) == (4_096, 16_384)
+    assert container["image"] == "you/agent:3"
+    assert container["command"] == ["mine", "--as", "coder", "--in", "/work"]
 
 
 def test_a_tasks_whole_life(account: Callable[[str], Any], runtime: EcsRuntime) -> None:

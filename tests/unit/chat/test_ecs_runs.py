@@ -10,6 +10,8 @@ import pytest
 from chat.events import Action, OrderBody
 from chat.ports import NudgeFailure, NudgeResult
 from chat.requests import Heartbeat
+from chat.roles import ROLES
+from chat.runs import Role
 from tests.ecs_world import EcsWorld, Nudged
 from tests.fake_aws import FakeAws, Fault, Refused
 from tests.world import ANNA, Talk
@@ -43,6 +45,13 @@ def test_a_launched_run_knows_its_task_and_where_its_output_is(ecs: EcsWorld) ->
     assert card["log_stream"] == f"coder/agent/{row.handle.rpartition('/')[2]}"
     assert "handle" not in card
     assert ecs.status(talk.id) == "starting"
+
+
+def test_what_a_task_was_started_with_is_on_its_card(ecs: EcsWorld) -> None:
+    talk = ecs.launched(agent_id="miso")
+    [card] = ecs.world.chat.runs.list(ANNA, feature_id=ecs.world.feature_id)
+    said = ROLES.role[Role.ARCHITECT]
+    assert (card["id"], card["cpu"], card["memory_mib"]) == (talk.id, said.cpu, said.memory_mib)
 
 
 def test_a_task_that_takes_its_time_to_come_up_stays_starting(ecs: EcsWorld) -> None:
@@ -402,6 +411,16 @@ def test_a_run_is_nudged_once_in_a_while_and_not_for_what_was_taken(
     ecs.world.clock.advance(ms=200_000)
     nudges(ecs)
     assert nudge.runs == [talk.id] * 2
+
+
+def test_two_looks_that_overlap_nudge_once(make_ecs: Callable[..., EcsWorld]) -> None:
+    ecs, _, talk = waiting(make_ecs, NudgeResult(True, None, "ok", 5))
+    talk.post("hm?")
+    ecs.world.work_off()
+    ecs.world.clock.advance(ms=31_000)
+    with ThreadPoolExecutor(4) as pool:
+        queued = [pool.submit(ecs.world.chat.delivery.look_for_quiet) for _ in range(8)]
+        assert sum(one.result() for one in queued) == 1
 
 
 def test_what_may_wait_does_not_nudge(make_ecs: Callable[..., EcsWorld]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import chat.roles
 from chat.errors import Invalid
+from chat.requests import CreateRun
 from chat.roles import AGENTS, ROLES, load_roles
 from chat.runs import Role
+from tests.world import ANNA, World
 
 FILE = Path(chat.roles.__file__).with_name("agents.toml")
 
@@ -43,6 +46,8 @@ MISTAKES = [
     ('name = "Nori"', 'name = ""', r"role\.coder\.name: String should have at least 1 character"),
     ("cpu = 1024", "cpu = 1000", r"role\.coder: cpu is one of 256, .*, not 1000"),
     ("memory_mib = 4096", "memory_mib = 512", r"memory_mib is 2048 to 8192 with cpu = 1024"),
+    ("memory_mib = 4096", "memory_mib = 2500", r"with cpu = 1024, in steps of 1024, not 2500"),
+    ("cpu = 1024", "cpu = 256", r"memory_mib is 512, 1024, 2048 with cpu = 256, not 4096"),
     ("timeout_min = 180", "timeout_min = 0", r"role\.coder\.timeout_min: .* greater than or equal"),
     ("timeout_min = 180", "timeout = 180", r"role\.coder\.timeout_min: Field required"),
     ("[role.coder]", "[role.codr]", r"role\.codr: Input should be 'architect', 'coder'"),
@@ -71,3 +76,20 @@ def test_a_mistake_is_one_line_that_names_its_place(
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path):
     with pytest.raises(Invalid, match="cannot be read"):
         load_roles(tmp_path / "agents.toml")
+
+
+def test_an_operators_own_file_says_who_the_agents_are(
+    tmp_path: Path, make_world: Callable[..., World]
+):
+    text = FILE.read_text().replace('"nori"', '"rolf"').replace('"Nori"', '"Rolf"')
+    (tmp_path / "mine.toml").write_text(text)
+    world = make_world(AGENTS_FILE=str(tmp_path / "mine.toml"))
+
+    made = world.chat.runs.create(
+        ANNA, CreateRun(feature_id=world.feature_id, agent_id="rolf"), key="k"
+    )
+
+    assert (made.run.agent_name, made.run.role) == ("Rolf", Role.CODER)
+    assert "rolf" in world.chat.roles.agents
+    with pytest.raises(Invalid, match="'agent_id' is one of miso, rolf, koji, toro"):
+        world.chat.runs.create(ANNA, CreateRun(feature_id=world.feature_id, agent_id="nori"))

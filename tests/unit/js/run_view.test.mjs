@@ -27,6 +27,22 @@ const summary = (view) => ({
   first: view.message(view.byId.get("m1")), rows: rows(view.ordered).map((row) => row.key),
 });
 
+test("a message knows every nudge for its sake, in whatever order they came", () => {
+  const nudges = [
+    event(20, "notice", { about: "nudge", text: "AWS has no connection.", ids: ["m1", "m9"], failure: "not_connected", duration_ms: 90, task_id: "t1" }),
+    event(21, "notice", { about: "nudge", text: "The agent's side was told to look.", ids: ["m1"], duration_ms: 1200, task_id: "t2" }),
+    event(22, "notice", { about: "moved", text: "It goes on.", ids: ["m1"] }),
+  ];
+  for (const order of [nudges, [...nudges].reverse()]) {
+    const view = new RunView("run_1");
+    STORY.forEach((e) => view.apply(e));
+    [...order, ...order].forEach((e) => view.apply(e));
+    assert.deepEqual(view.message(view.byId.get("m1")).nudges.map((e) => e.body.task_id), ["t1", "t2"]);
+    assert.equal(view.message(view.byId.get("m1")).state, "in_context", "a nudge moves nothing");
+    assert.deepEqual(view.message(view.byId.get("m2")).nudges, []);
+  }
+});
+
 test("a message ends with its newest text and its newest receipt", () => {
   const view = new RunView("run_1");
   STORY.forEach((e) => view.apply(e));

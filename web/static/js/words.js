@@ -50,6 +50,11 @@ export function orderWords(action, steps) {
   }[action] ?? action;
 }
 
+/** @param {number} ms */
+export function seconds(ms) {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
 /** @param {number} count @param {string} one */
 export function plural(count, one) {
   return `${count} ${one}${count === 1 ? "" : "s"}`;

@@ -158,9 +158,9 @@ export class ChatLog extends LightElement {
     const time = html`<time datetime=${event.at} title=${fullTime(event.at)}>${clockTime(event.at)}</time>`;
     switch (event.kind) {
       case "message": {
-        const { state, version, receipt } = view.message(event);
+        const { state, version, receipt, nudges } = view.message(event);
         return html`<chat-message .event=${event} .view=${view} .client=${client}
-          .stamp="${state} ${version} ${receipt?.seq ?? 0} ${view.isEnded} ${client.principal?.id ?? ""}"></chat-message>`;
+          .stamp="${state} ${version} ${receipt?.seq ?? 0} ${nudges.length} ${view.isEnded} ${client.principal?.id ?? ""}"></chat-message>`;
       }
       case "question":
         return html`<question-card .event=${event} .view=${view} .client=${client} .stamp="${view.answers.get(event.id)?.seq ?? 0} ${view.isEnded}"></question-card>`;

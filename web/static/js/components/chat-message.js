@@ -4,7 +4,7 @@
 import { html } from "../../vendor/lit/index.js";
 import { Problem } from "../problem.js";
 import { clockTime, fullTime } from "../time.js";
-import { MODES, ROLE } from "../words.js";
+import { MODES, ROLE, seconds } from "../words.js";
 import { icon } from "./icon.js";
 import { LightElement, mascot } from "./light-element.js";
 import { copy } from "./markdown-text.js";
@@ -75,9 +75,20 @@ export class ChatMessage extends LightElement {
           ? html`<button class="link" type="button" @click=${() => this.emit("resend-message", { text: message.text, anchor })}>Send to the next run</button>`
           : ""}
       </footer>
+      ${message.nudges.map((nudge) => this.renderNudge(nudge))}
       ${message.state === "in_context" ? html`<proof-view .api=${this.client?.api} .runId=${event.run_id} .messageId=${event.id}></proof-view>` : ""}
       ${this.note ? html`<p class="note" role="status">${this.note}</p>` : ""}
     </article>`;
+  }
+
+  /** What was tried to make the agent look, and the Celery task that tried it. @param {LogEvent} nudge */
+  renderNudge({ at, body }) {
+    const { flowerUrl } = this.client ?? {};
+    const task = flowerUrl && body.task_id ? `${flowerUrl}/task/${encodeURIComponent(body.task_id)}` : "";
+    return html`<p class="nudge" data-failure=${body.failure ?? ""}>${body.failure ? "Nudge failed" : "Nudged"} · ${seconds(body.duration_ms ?? 0)} ·
+      <time datetime=${at} title=${fullTime(at)}>${clockTime(at)}</time>
+      ${task ? html` · <a href=${task} target="_blank" rel="noopener noreferrer">Celery task</a>` : ""}
+      <span class="why">${body.text}</span></p>`;
   }
 
   /** @param {string} text */

@@ -43,6 +43,8 @@ export class SharedClient {
     });
     /** @type {any} */
     this.principal = null;
+    /** @type {string|null} where Celery tasks are shown */
+    this.flowerUrl = null;
     this.storage = new SafeStorage();
     this.drafts = new Drafts(this.storage);
     this.readMarks = new ReadMarks(this.storage);
@@ -88,7 +90,9 @@ export class SharedClient {
     this.connection.open();
     if (!this.principal) {
       try {
-        this.principal = (await this.api.session()).principal;
+        const session = await this.api.session();
+        this.principal = session.principal;
+        this.flowerUrl = session.flower_url;
       } catch {
         // 401 is told by isSignedOut; anything else shows where it is asked for
       }

@@ -29,6 +29,8 @@ export class RunView {
     /** @type {Map<string, Event>} answer by the question's id */
     this.answers = new Map();
     this.receipts = new Receipts();
+    /** @type {Map<string, Event[]>} nudges by the id of what they were for, in order of `seq` */
+    this.nudges = new Map();
     /** @type {Map<string, StreamingText>} */
     this.streams = new Map();
     /** @type {Set<string>} */
@@ -130,6 +132,12 @@ export class RunView {
           this.held = false;
         }
         break;
+      case "notice":
+        if (body.about !== "nudge") break;
+        for (const id of body.ids ?? []) {
+          this.nudges.set(id, [...(this.nudges.get(id) ?? []), event].sort((a, b) => a.seq - b.seq));
+        }
+        break;
       case "step":
         if (event.seq > (this.lastStep?.seq ?? 0)) this.lastStep = event;
         break;
@@ -179,7 +187,7 @@ export class RunView {
     this.version++;
   }
 
-  /** A message with its newest edit: text, mode, version and receipt. @param {Event} event */
+  /** A message with its newest edit: text, mode, version, receipt, and the nudges for its sake. @param {Event} event */
   message(event) {
     const edit = this.edits.get(event.id);
     const receipt = this.receipts.get(event.id);
@@ -189,6 +197,7 @@ export class RunView {
       version: edit?.body.version ?? event.body.version ?? 1,
       isEdited: Boolean(edit),
       receipt,
+      nudges: this.nudges.get(event.id) ?? [],
       state: receipt?.state ?? "accepted",
     };
   }

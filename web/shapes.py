@@ -116,6 +116,10 @@ class PipelineShape(Shape):
     after: list[Before]
 
 
+class Pipelines(Shape):
+    pipelines: list[PipelineShape]
+
+
 class RunCard(Shape):
     id: str
     project_id: str

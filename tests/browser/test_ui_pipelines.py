@@ -120,7 +120,9 @@ def test_a_failing_feature_stands_first_and_is_told_once(board: Board, page: Pag
 
 
 def test_one_click_on_a_stage_opens_the_chat_of_its_run(board: Board, page: Page) -> None:
-    link = line(page, "Shopping Cart").get_by_role("link", name=re.compile("^Nori coder", re.I))
+    link = line(page, "Shopping Cart").get_by_role(
+        "link", name=re.compile("^Nori coder", re.IGNORECASE)
+    )
     expect(link).to_have_attribute("href", f"?run={board.again}")
     link.click()
     expect(page).to_have_url(re.compile(f"run={board.again}$"))

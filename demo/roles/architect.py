@@ -42,7 +42,7 @@ class Architect(Role):
         done = len(self._tasks) - len(self._failing & set(self._tasks))
         summary = f"{done} of {len(self._tasks)} points of the plan are done"
         if worker.takes_turns:
-            summary = f"`PLAN.md` is on `main`: {len(self._tasks)} points for the coder"
+            summary = f"PLAN.md is on main: {len(self._tasks)} points for the coder"
         worker.say(f"That was my list: **{summary}**.")
         return summary
 

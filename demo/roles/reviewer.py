@@ -51,7 +51,7 @@ class Reviewer(Role):
         )
         if worker.takes_turns:
             worker.pursue(Goal("run the suite for the verdict", "run tests"), self._judge)
-            summary = f"{self._judged}; {summary}"
+            summary = f"{self._judged}; {len(self._known)} remarks open"
         worker.say(f"That was my list: **{summary}**.")
         return summary
 
@@ -62,7 +62,7 @@ class Reviewer(Role):
             step.ok, step.summary = not result.failing, str(result)
             self.worker.terminal.output(result.output, last=6)
         self.verdict = "changes_requested" if result.failing else "approved"
-        named = ", ".join(f"`{test}`" for test in result.failing[:EACH])
+        named = ", ".join(result.failing[:EACH])
         self._judged = f"Not yet: {result}, {named}" if result.failing else f"Approved: {result}"
 
     def left(self) -> list[str]:

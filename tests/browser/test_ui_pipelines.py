@@ -366,6 +366,18 @@ def test_all_of_it_is_done_with_the_keyboard(board: Board, page: Page) -> None:
     expect(start).to_be_focused()
 
 
+def test_who_started_a_pipeline_goes_on_where_the_button_was(board: Board, page: Page) -> None:
+    line(page, "Mail").get_by_role("button", name="Start pipeline").click()
+    miso = board.kitchen.run(board.mail, "miso")["id"]
+    board.kitchen.turn(board.mail, miso, "open")
+    # the news is faster than the reply
+    board.kitchen.pipeline(board.mail, "running", "Miso is at work.")
+    expect(line(page, "Mail").locator(".line-state")).to_contain_text("Miso is at work.")
+    page.get_by_role("dialog").get_by_role("button", name="Start pipeline").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(line(page, "Mail").get_by_role("button", name="Start a role again")).to_be_focused()
+
+
 def test_who_stands_on_a_button_stays_there_when_a_failing_feature_moves_up(
     board: Board, page: Page
 ) -> None:

@@ -58,7 +58,7 @@ export class MissionControl extends LightElement {
         const seats = state.agents.map((agent) => ({ agent, run: state.latestRun(feature.id, agent.id) }));
         const sorted = [...seats].sort((a, b) => Number(cardState(client, b.run).needsYou > 0) - Number(cardState(client, a.run).needsYou > 0));
         return html`<section class="tray" aria-labelledby="feature-${feature.id}">
-          <header><h2 id="feature-${feature.id}">${feature.name}</h2><p class="muted">${feature.description}</p></header>
+          <header><h2 id="feature-${feature.id}">${feature.name}</h2><p class="muted" title=${feature.description}>${feature.description}</p></header>
           <pipeline-line .agents=${state.agents} .feature=${feature} .line=${lineOf(feature)} .openRun=${this.openRun} .maySteer=${client.maySteer}></pipeline-line>
           <div class="seats">${repeat(sorted, ({ agent }) => agent.id, ({ agent, run }) => html`<agent-card .client=${client} .agent=${agent} .feature=${feature} .run=${run} .isOpen=${Boolean(run) && run?.id === this.openRun}></agent-card>`)}</div>
         </section>`;

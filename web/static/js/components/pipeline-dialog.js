@@ -63,6 +63,16 @@ export class PipelineDialog extends LightElement {
     this.querySelector("dialog")?.close();
   }
 
+  /** The button that opened it may be gone: a pipeline that has been started is not started again. */
+  closed() {
+    const id = this.feature?.id ?? "";
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (document.activeElement !== document.body) return;
+      const tray = document.getElementById(`feature-${id}`)?.closest(".tray");
+      /** @type {import("./pipeline-line.js").PipelineLine|null} */ (tray?.querySelector("pipeline-line") ?? null)?.takeFocus();
+    }));
+  }
+
   /** @param {FormData} data */
   body(data) {
     if (this.what === "start") return { skip: data.getAll("skip") };
@@ -97,7 +107,7 @@ export class PipelineDialog extends LightElement {
     const { feature, what } = this;
     if (!feature) return "";
     const { title, action } = WORDS[what];
-    return html`<dialog class="dialog pipeline-dialog" aria-labelledby="pipeline-title">
+    return html`<dialog class="dialog pipeline-dialog" aria-labelledby="pipeline-title" @close=${this.closed}>
       <form @submit=${this.submit}>
         <h2 id="pipeline-title">${title}: ${feature.name}</h2>
         ${this.renderChoice(this.line)}

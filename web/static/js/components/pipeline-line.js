@@ -4,6 +4,7 @@
 import { html } from "../../vendor/lit/index.js";
 import { repeat } from "../../vendor/lit/directives/repeat.js";
 import { countWords, mayStart, needsPerson, stages, stateOf, whyWords } from "../store/pipeline-line.js";
+import { plainWords } from "../plain-words.js";
 import { ROLE, STANDING, STATE, plural } from "../words.js";
 import { icon } from "./icon.js";
 import { LightElement, mascot } from "./light-element.js";
@@ -23,6 +24,20 @@ export class PipelineLine extends LightElement {
     this.line = null;
     this.openRun = "";
     this.maySteer = false;
+    this.hadFocus = false;
+  }
+
+  willUpdate() {
+    this.hadFocus = this.contains(document.activeElement);
+  }
+
+  updated() {
+    if (this.hadFocus && document.activeElement === document.body) this.takeFocus();
+  }
+
+  /** Where somebody goes on whose button is not there any more. */
+  takeFocus() {
+    /** @type {HTMLElement|null} */ (this.querySelector("button") ?? this.querySelector("a"))?.focus({ preventScroll: true });
   }
 
   /** @param {MouseEvent} event @param {string} runId */
@@ -100,7 +115,7 @@ export class PipelineLine extends LightElement {
         <span class="muted">${whyWords(turn, before)}${count ? `, ${count}` : ""}</span>
       </p>
       ${turn.note ? html`<p class="turn-note"><span class="muted">${turn.by} says:</span> ${turn.note}</p>` : ""}
-      ${turn.summary ? html`<p class="turn-summary">${turn.summary}</p>` : ""}
+      ${turn.summary ? html`<p class="turn-summary">${turn.summary.split("\n").map(plainWords).filter(Boolean).join("\n")}</p>` : ""}
     </li>`;
   }
 }

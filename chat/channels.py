@@ -9,5 +9,5 @@ def run_channel(run_id: str) -> str:
 
 
 def project_channel(project_id: str) -> str:
-    """Hints that a project's runs have changed."""
+    """Hints that a project's runs, or its features and their pipelines, have changed."""
     return f"project:{project_id}:live"

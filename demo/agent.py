@@ -30,7 +30,9 @@ def main() -> int:
     """Work until nothing is left, or until somebody stops it."""
     parser = argparse.ArgumentParser(prog="demo.agent", description=__doc__)
     parser.add_argument("--role", required=True, choices=sorted(BY_NAME))
-    parser.add_argument("--repo", required=True, type=Path, help="the checkout made by demo.seed")
+    parser.add_argument(
+        "--repo", required=True, type=Path, help="the checkout; made when it is missing"
+    )
     given = parser.parse_args()
     name, role_class = BY_NAME[given.role]
     terminal = Terminal()

@@ -150,6 +150,15 @@ def inside(envelope: str) -> str:
     return found[2] if found else envelope
 
 
+def note_in(hand_over: str) -> tuple[str, str]:
+    """(person, words) of the note in a pipeline's hand-over; empty where there is none. What is quoted
+    there begins with `> `, so nobody's words pass for such a line."""
+    found = re.search(r"^(?!>)(.+) says:\n((?:> ?.*(?:\n|$))+)", hand_over, re.MULTILINE)
+    if found is None:
+        return "", ""
+    return found[1], "\n".join(line[2:] for line in found[2].splitlines())
+
+
 def decide(envelope: str) -> list[Intent]:
     """Everything these words ask for, in their order; never empty."""
     words = inside(envelope)

@@ -25,6 +25,8 @@ class Role:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.shop = worker.shop
+        self.verdict: str | None = None
+        """What is found of another's work, at the end."""
 
     def notes(self) -> dict[str, Any]:
         """What it keeps."""
@@ -47,7 +49,10 @@ class Role:
         raise NotImplementedError
 
     def main_moved(self, since: str) -> bool:
-        """Wait until others have brought something into `main`; False when that takes too long."""
+        """Wait until others have brought something into `main`; False when that takes too long, and at
+        once in a pipeline, where the others come after us."""
+        if self.worker.takes_turns:
+            return False
         self.worker.now = "waiting for commits of the others"
         looks = 0
         while looks < PATIENCE:

@@ -16,12 +16,11 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any, Final
 
 from chat.errors import Invalid
 from chat.settings import Settings, load_settings
-from demo.workshop import GitFailed, create_repository
+from demo.workshop import TEMPLATE, GitFailed, create_repository
 
 PROJECT: Final = "Tea shop"
 FEATURE: Final = "Shopping Cart"
@@ -32,7 +31,6 @@ ABOUT: Final = (
 PERSON: Final = "Demo"
 ENDED: Final = frozenset({"completed", "failed", "stopped"})
 TIMEOUT_S = 20.0
-TEMPLATE = Path(__file__).with_name("template")
 
 
 class ApiRefused(RuntimeError):

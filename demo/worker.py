@@ -25,6 +25,9 @@ LOOK_S = 0.2
 ATTEMPTS = 20
 STREAM_PIECES = 60
 LINGER_PACES = 10
+TURN_LINGER_PACES = 3
+"""In a pipeline what comes later is read by whoever is next."""
+SYSTEM_ID = "system"
 
 
 class Worker:
@@ -51,6 +54,8 @@ class Worker:
         self.paused_by = ""
         self.check_every = 0
         self.stop_said: Stopped | None = None
+        self.takes_turns = False
+        """A hand-over came: this is a pipeline's turn, and nobody works beside us."""
         self.change: type[Skipped | Again] | None = None
         """What the mail that was just read means for the goal under way."""
         self._reached: list[str] = []
@@ -321,15 +326,32 @@ class Worker:
             if reply:
                 self.say(reply)
             return
+        if mail.author_id == SYSTEM_ID:
+            self._take_over(mail)
+            return
         found = intents.decide(mail.envelope)
         self.agent.confirm([mail.id], text=mail.envelope, step=self.number)
         self.terminal.person(mail.author, mail.text)
+        self.say("\n\n".join(self._replies(found, mail, mail.author)), reply_to=mail.id)
+
+    def _replies(self, found: list[intents.Intent], mail: Mail, person: str) -> list[str]:
         replies: list[str] = []
         for intent in found:
             try:
-                replies.append(obey.one(self, intent, mail, mail.author))
+                replies.append(obey.one(self, intent, mail, person))
             except GitFailed as error:
                 replies.append(f"Git would not let me:\n\n```text\n{error}\n```")
+        return replies
+
+    def _take_over(self, mail: Mail) -> None:
+        """The hand-over of a pipeline: what a person says in it is obeyed, the rest is what was done."""
+        self.agent.confirm([mail.id], text=mail.envelope, step=self.number)
+        self.takes_turns = True
+        self.terminal.note("took over: " + mail.text.partition("\n")[0])
+        replies = ["I have read the hand-over, and begin."]
+        person, note = intents.note_in(mail.text)
+        if note:
+            replies += self._replies(intents.decide(note), mail, person)
         self.say("\n\n".join(replies), reply_to=mail.id)
         self.note()
 
@@ -354,11 +376,13 @@ class Worker:
     def farewell(self, summary: str) -> None:
         """Stay a little for what people still want to say, then end the run through the barrier."""
         self.now = "done; listening"
+        paces = TURN_LINGER_PACES if self.takes_turns else LINGER_PACES
+        verdict = self.role.verdict if self.role is not None else None
         while True:
-            while self.idle(LINGER_PACES * self.pace_s):
+            while self.idle(paces * self.pace_s):
                 pass
             try:
-                unread = self.agent.finish(summary)
+                unread = self.agent.finish(summary, verdict=verdict)
             except Interrupted as cut:
                 self._cut(cut)
                 continue

@@ -1,6 +1,6 @@
 """One agent's working copy: a git worktree and a branch of its own, merged into `main` for real.
 
-{repo}                 the checkout of `main`, made by demo.seed
+{repo}                 the checkout of `main`, made by demo.seed, or by the first agent of a new feature
 {repo}.{agent}         the agent's worktree, on the branch {agent}
 {repo}.{agent}.lock    held while an agent's process works in it
 {repo}/.git/demo.lock  held while `main` moves
@@ -22,6 +22,7 @@ from typing import TextIO
 
 from demo import source, suite
 
+TEMPLATE = Path(__file__).with_name("template")
 GIT_TIMEOUT_S = 60
 DIFF_LINES = 80
 
@@ -83,8 +84,8 @@ def create_repository(folder: Path, files: Path) -> bool:
     """A repository whose first commit is a copy of `files`; False when it is there already."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f"{folder.name}.making")):
-        if (folder / ".git" / "made-by-demo").exists():
-            return False
+        if (folder / ".git" / "made-by-demo").exists() or _has_commits(folder):
+            return False  # ours, or one that somebody put there
         folder.mkdir(exist_ok=True)
         git(folder, "init", "--quiet", "--initial-branch=main")
         for path in sorted(files.rglob("*")):
@@ -100,6 +101,14 @@ def create_repository(folder: Path, files: Path) -> bool:
     return True
 
 
+def _has_commits(folder: Path) -> bool:
+    if not (folder / ".git").exists():
+        return False
+    with contextlib.suppress(GitFailed):
+        return bool(git(folder, "rev-parse", "--verify", "--quiet", "HEAD"))
+    return False
+
+
 class Workshop:
     """Where one agent reads, edits, tests and commits."""
 
@@ -112,9 +121,8 @@ class Workshop:
 
     @classmethod
     def open(cls, repo: Path, agent: str) -> Workshop:
-        """Take the agent's worktree, made when it is missing; another one while it is taken."""
-        if not (repo / ".git").exists():
-            raise GitFailed(f"There is no repository in {repo}: start `python -m demo.seed` first.")
+        """Take the agent's worktree, made when it is missing, as is the shop; another one while it is taken."""
+        create_repository(repo, TEMPLATE)
         for number in range(1, 100):
             branch = agent.lower() if number == 1 else f"{agent.lower()}-{number}"
             held = repo.with_name(f"{repo.name}.{branch}.lock").open("a")

@@ -229,12 +229,16 @@ class World:
         """Do what was queued, and what that queues."""
         while taken := self.tasks.take():
             for name, run_id in taken:
-                if name == "store":
-                    self.chat.delivery.drain(run_id)
-                elif name == "launch":
-                    self.chat.delivery.launch(run_id)
-                elif name == "advance":
-                    self.chat.pipelines.advance(run_id)
+                self.work(name, run_id)
+
+    def work(self, name: str, run_id: str) -> None:
+        """Do one task."""
+        if name == "store":
+            self.chat.delivery.drain(run_id)
+        elif name == "launch":
+            self.chat.delivery.launch(run_id)
+        elif name == "advance":
+            self.chat.pipelines.advance(run_id)
 
     def lose_redis(self) -> None:
         """Everything that Redis held is gone."""

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from chat.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound
 from chat.requests import ComesAfter, RestartRole, SkipRole, StartPipeline
 from web.endpoint import Call, Who, answer, route
-from web.shapes import PipelineShape
+from web.shapes import Pipelines, PipelineShape
 
 bp = Blueprint("pipelines", __name__)
 _PATH = "/api/features/{feature_id}/pipeline"
@@ -17,6 +17,12 @@ _PATH = "/api/features/{feature_id}/pipeline"
        summary="Where a feature's pipeline is, each turn with its run")  # fmt: skip
 def pipeline(call: Call, feature_id: str) -> Response:
     return answer(call.chat.pipelines.view(call.principal, feature_id))
+
+
+@route(bp, "GET", "/api/projects/{project_id}/pipelines", who=Who.PERSON, answers={200: Pipelines},
+       refuses=(NotFound,), summary="The pipelines of all features of a project")  # fmt: skip
+def of_project(call: Call, project_id: str) -> Response:
+    return answer({"pipelines": call.chat.pipelines.of_project(call.principal, project_id)})
 
 
 @route(bp, "POST", _PATH, who=Who.PERSON, body=StartPipeline, keyed=True,

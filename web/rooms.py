@@ -157,7 +157,9 @@ class Hint(Room):
     def acknowledged(self) -> None:
         super().acknowledged()
         if self.live:
-            self.arrived([b'{"type":"runs","project_id":"%s"}' % self.name.encode()])
+            name = self.name.encode()
+            kinds = (b"runs", b"features")
+            self.arrived([b'{"type":"%s","project_id":"%s"}' % (kind, name) for kind in kinds])
 
     async def join(self, seat: Seat) -> None:
         """Sit down."""

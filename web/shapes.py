@@ -128,6 +128,10 @@ class Cost(Shape):
     so_far: float
 
 
+class Pipelines(Shape):
+    pipelines: list[PipelineShape]
+
+
 class RunCard(Shape):
     """A run in one line. `since`: when it paused, began to wait, or went on hold; `hold_at`: when it will be
     put on hold if nobody speaks to it."""

@@ -65,14 +65,16 @@ class Advance:
             action = next_step(self._roles, self.progress.facts(feature))
             if action.do is Do.REST:
                 return action.state
+            again = True
             if action.do is Do.ENTER:
                 self.enter(feature)
             elif action.do is Do.LEAVE:
                 self._leave(feature)
             elif feature.pipeline is not None:
                 again = steps[action.do](feature, feature.pipeline, action)
-                if not again:
-                    return action.state
+            self._context.feature_changed(feature.project_id, feature.id)
+            if not again:
+                return action.state
         raise Unavailable("The pipeline is being changed by others.")
 
     def enter(self, feature: Feature) -> None:
@@ -85,7 +87,6 @@ class Advance:
             lambda places: tuple(one for one in places if one.feature_id != feature.id),
             unless=False,
         )
-        self._context.runs_changed(feature.project_id)
         for place in self.progress.project(feature).places:
             if not place.admitted:
                 self._context.tasks.enqueue("advance", place.feature_id)

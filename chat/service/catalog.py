@@ -86,6 +86,7 @@ class Catalog:
             after=tuple(dict.fromkeys(request.after)),
         )
         self._store.put_feature(feature)
+        self._context.feature_changed(project_id, feature.id)
         return feature, False
 
     def features(self, principal: Principal, project_id: str) -> list[Feature]:

@@ -125,3 +125,10 @@ class Context:
     def runs_changed(self, project_id: str) -> None:
         """Tell whoever looks at the project to fetch its runs again."""
         self.log.whisper(project_channel(project_id), {"type": "runs", "project_id": project_id})
+
+    def feature_changed(self, project_id: str, feature_id: str) -> None:
+        """Tell whoever looks at the project that a feature or its pipeline is another one in the database."""
+        self.log.whisper(
+            project_channel(project_id),
+            {"type": "features", "project_id": project_id, "feature_id": feature_id},
+        )

@@ -117,6 +117,8 @@ class Delivery:
                 self._context.store.update_run(run.id, status=status.value, ended_at=ended_at)
                 if ended_at is not None and run.turn is not None:
                     self._context.tasks.enqueue("advance", run.feature_id)
+                if run.turn is not None:  # only now is it what a pipeline is read from
+                    self._context.feature_changed(run.project_id, run.feature_id)
                 return
 
     def forward(self, run_id: str) -> int:

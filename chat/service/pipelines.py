@@ -143,6 +143,7 @@ class Pipelines:
                 self._context.store.swap_feature(changed.model_copy(update=back))
                 raise
             self._context.tasks.enqueue("advance", feature_id)
+            self._context.feature_changed(feature.project_id, feature.id)
             return self._shown(changed)
         raise Unavailable("The feature is being changed by others.")
 
@@ -166,6 +167,13 @@ class Pipelines:
         """A feature's pipeline: where it is and why, each turn with its run, and what it waits for."""
         demand(principal, Permission.READ, None)
         return self._shown(self._feature(feature_id))
+
+    def of_project(self, principal: Principal, project_id: str) -> list[Json]:
+        """The pipelines of all features of a project, as `view` shows them. Raises NotFound."""
+        demand(principal, Permission.READ, None)
+        if self._context.store.project(project_id) is None:
+            raise NotFound("There is no project with that id.")
+        return [self._shown(one) for one in self._context.store.features(project_id)]
 
     def states(self, features: Sequence[Feature]) -> dict[str, State]:
         """Where each feature is."""
@@ -200,7 +208,7 @@ class Pipelines:
         if feature.pipeline is not None and not self._is_over(feature, feature.pipeline):
             self._advance.enter(feature)
         self._context.tasks.enqueue("advance", feature.id)
-        self._context.runs_changed(feature.project_id)
+        self._context.feature_changed(feature.project_id, feature.id)
         return self._shown(feature)
 
     @staticmethod

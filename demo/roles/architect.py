@@ -42,6 +42,8 @@ class Architect(Role):
             worker.pursue(Goal("tick off PLAN.md", "run tests"), self._follow)
         done = len(self._tasks) - len(self._failing & set(self._tasks))
         summary = f"{done} of {len(self._tasks)} points of the plan are done"
+        if worker.takes_turns:
+            summary = f"PLAN.md is on main: {len(self._tasks)} points for the coder"
         worker.say(f"That was my list: **{summary}**.")
         return summary
 
@@ -101,10 +103,13 @@ class Architect(Role):
         for test in self._tasks:
             per_file[test.split(".")[1]] = per_file.get(test.split(".")[1], 0) + 1
         rows = "\n".join(f"| `{name}` | {count} |" for name, count in sorted(per_file.items()))
+        follows = "Nori takes them one by one; I tick them off."
+        if self.worker.takes_turns:
+            follows = "They are Nori's, who comes next."
         self.worker.say(
             f"The plan is in `PLAN.md`: {len(self._tasks)} failing tests, "
             f"{len(self._untested)} functions that no test names.\n\n"
-            f"| tests of | fail |\n|---|---|\n{rows}\n\nNori takes them one by one; I tick them off."
+            f"| tests of | fail |\n|---|---|\n{rows}\n\n{follows}"
         )
 
     def _plan(self) -> str:

@@ -115,8 +115,14 @@ class Coder(Role):
         self._begun_with = len(self._failing)
         vague = source.find(self.shop.folder, "calc")
         hint = f" `{vague.title}` says too little; what shall I call it?" if vague else ""
+        count = len(self._failing)
+        fail = (
+            "1 test fails. I take it on."
+            if count == 1
+            else f"{count} tests fail. I take them one by one."
+        )
         worker.say(
-            f"{len(self._failing)} tests fail. I take them one by one.{hint}",
+            f"{fail}{hint}",
             subject=vague.name if vague else "",
         )
 

@@ -26,6 +26,7 @@ class Reviewer(Role):
         self._files: list[str] = []
         self._seen = ""
         self._reviewed = 0
+        self._judged = ""
 
     def work(self) -> str:
         worker, shop = self.worker, self.shop
@@ -48,8 +49,21 @@ class Reviewer(Role):
             f"{self._reviewed} commits reviewed, {len(self._known)} remarks open, "
             f"{len(self._settled)} settled"
         )
+        if worker.takes_turns:
+            worker.pursue(Goal("run the suite for the verdict", "run tests"), self._judge)
+            summary = f"{self._judged}; {len(self._known)} remarks open"
         worker.say(f"That was my list: **{summary}**.")
         return summary
+
+    def _judge(self) -> None:
+        """In a pipeline: what does not pass goes back."""
+        with self.worker.step("run tests") as step:
+            result = self.shop.run_tests()
+            step.ok, step.summary = not result.failing, str(result)
+            self.worker.terminal.output(result.output, last=6)
+        self.verdict = "changes_requested" if result.failing else "approved"
+        named = ", ".join(result.failing[:EACH])
+        self._judged = f"Not yet: {result}, {named}" if result.failing else f"Approved: {result}"
 
     def left(self) -> list[str]:
         files = [f"review {file}" for file in self._files if file.startswith("teashop/")]

@@ -34,6 +34,7 @@ ACTIONS = [
     ("answer", "POST", "{run}/questions/{question}/answer", {"text": "yes"}, STEER),
     ("order", "POST", "{run}/orders", {"action": "check_in", "every_steps": 3}, STEER),
     ("look at a pipeline", "GET", "/api/features/{feature}/pipeline", None, READ),
+    ("look at all pipelines", "GET", "/api/projects/{project}/pipelines", None, READ),
     ("start a pipeline", "POST", "/api/features/{fresh}/pipeline", {}, STEER),
     ("say what comes after what", "PUT", "/api/features/{feature}/after", {"after": []}, STEER),
     ("make a project", "POST", "/api/projects", {"name": "P"}, MAKE),

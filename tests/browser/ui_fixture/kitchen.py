@@ -49,6 +49,9 @@ class Kitchen:
         self.epoch = "e1"
         self.projects: list[Json] = []
         self.features: list[Json] = []
+        self.pipelines: dict[str, Json] = {}
+        self.level = "owner"
+        """What the person who is signed in may do."""
         self.runs: dict[str, Json] = {}
         self.logs: dict[str, list[Json]] = {}
         self.open_texts: dict[str, dict[str, str]] = {}
@@ -56,6 +59,8 @@ class Kitchen:
         self.keys: dict[str, Json] = {}
         self.calls: list[tuple[str, str, str | None]] = []
         """(method, path with query, idempotency key) of every request under /api."""
+        self.steered: list[tuple[str, Json]] = []
+        """(what, body) of everything that was decided about pipelines."""
         self.frames: list[Json] = []
         """Every frame a browser sent over the socket."""
         self.refuse_next: list[Refused] = []
@@ -85,9 +90,52 @@ class Kitchen:
             "name": name,
             "description": description,
             "created_at": self.now(),
+            "after": [],
         }
         self.features.append(feature)
+        self.pipelines[feature["id"]] = {
+            "feature_id": feature["id"],
+            "state": "idle",
+            "reason": "No pipeline was started.",
+            "number": None,
+            "turns": [],
+            "skipped": [],
+            "wanted": None,
+            "after": [],
+        }
+        self.broadcast({"type": "features", "project_id": project_id, "feature_id": feature["id"]})
         return feature
+
+    def pipeline(self, feature: Json, state: str, reason: str, **more: Any) -> Json:
+        """Where a feature's pipeline is from now on."""
+        with self.lock:
+            line = self.pipelines[feature["id"]]
+            line |= {"state": state, "reason": reason, "number": line["number"] or 1} | more
+            hint = {"type": "features", "feature_id": feature["id"]}
+            self.broadcast(hint | {"project_id": feature["project_id"]})
+            return line
+
+    def turn(self, feature: Json, run_id: str, result: str, why: str = "next", **more: Any) -> Json:
+        """A turn of its pipeline, whose run is there; told with the next `pipeline`."""
+        with self.lock:
+            turns, run = self.pipelines[feature["id"]]["turns"], self.runs[run_id]
+            turn = {
+                "turn": len(turns) + 1,
+                "role": run["role"],
+                "agent_id": run["agent_id"],
+                "agent_name": run["agent_name"],
+                "attempt": 1 + sum(one["role"] == run["role"] for one in turns),
+                "round": 1 + sum(one["why"] == "sent_back" for one in turns) + (why == "sent_back"),
+                "why": why,
+                "by": None,
+                "note": None,
+                "run_id": run_id,
+                "result": result,
+                "summary": None,
+            } | more
+            turns.append(turn)
+            run |= {"pipeline": 1, "turn": turn["turn"]}
+            return turn
 
     def run(self, feature: Json, agent_id: str, start: str = "launch") -> Json:
         with self.lock:

@@ -208,7 +208,10 @@ class UiServer:
         def session() -> Any:
             if not kitchen.signed_in:
                 raise Refused(401, "unauthenticated", "Sign in first.")
-            return {"principal": ANNA | {"level": "owner"}, "flower_url": "http://127.0.0.1:5555"}
+            return {
+                "principal": ANNA | {"level": kitchen.level},
+                "flower_url": "http://127.0.0.1:5555",
+            }
 
         @app.post("/api/session")
         def sign_in() -> Any:
@@ -247,17 +250,34 @@ class UiServer:
 
         @app.post("/api/projects/<project_id>/features")
         def create_feature(project_id: str) -> Any:
-            return kitchen.feature(
+            made = kitchen.feature(
                 project_id, request.json["name"], request.json.get("description", "")
-            ), 201
+            )
+            made["after"] = request.json.get("after", [])
+            return made, 201
+
+        @app.get("/api/projects/<project_id>/pipelines")
+        def pipelines(project_id: str) -> Any:
+            ids = [f["id"] for f in kitchen.features if f["project_id"] == project_id]
+            return {"pipelines": [kitchen.pipelines[one] for one in ids]}
+
+        @app.get("/api/features/<feature_id>/pipeline")
+        def pipeline(feature_id: str) -> Any:
+            return kitchen.pipelines[feature_id]
+
+        @app.route("/api/features/<feature_id>/<path:what>", methods=["POST", "PUT"])
+        def steer(feature_id: str, what: str) -> Any:
+            kitchen.steered.append((what, request.json))
+            return kitchen.pipelines[feature_id], 200 if request.method == "PUT" else 201
 
         @app.get("/api/agent-runs")
         def runs() -> Any:
+            wanted = request.args.items()
             return {
                 "runs": [
                     r
                     for r in reversed(kitchen.runs.values())
-                    if r["project_id"] == request.args["project_id"]
+                    if all(r[name] == value for name, value in wanted)
                 ]
             }
 

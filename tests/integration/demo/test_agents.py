@@ -229,6 +229,44 @@ def test_seeding_twice_starts_four_agents_once(stack: Server) -> None:
     until(authors, PATIENCE_S)
 
 
+def test_a_pipeline_of_a_new_feature_goes_through_and_is_sent_back_once(stack: Server) -> None:
+    anna = stack.person("Anna")
+    project = anna.post("/api/projects", {"name": "Anew"}, Idempotency_Key="p-anew").json["id"]
+    feature = anna.post(f"/api/projects/{project}/features", {"name": "Anew"}).json["id"]
+    path = f"/api/features/{feature}/pipeline"
+    assert anna.post(path, {}).status == 201
+
+    def turn(number: int, result: str) -> Run:
+        def reached() -> bool:
+            turns = anna.get(path).json["turns"]
+            return len(turns) >= number and turns[number - 1]["result"] == result
+
+        until(reached, PATIENCE_S)
+        return Run(stack, anna.get(path).json["turns"][number - 1]["run_id"])
+
+    turn(1, "passed")
+    coder = turn(2, "open")
+    # what a person does not want done is not done, and the reviewer finds that
+    coder.reply(coder.say("skip the rounding"))
+    turn(2, "passed")
+    turn(3, "sent_back")
+    again = turn(4, "asking")
+    assert "test_" in anna.get(path).json["turns"][2]["summary"]
+    again.answer(value="total")
+    turn(6, "passed")
+    until(lambda: anna.get(path).json["state"] == "done", 30)
+    shown = [(one["role"], one["result"]) for one in anna.get(path).json["turns"]]
+    assert shown == [
+        ("architect", "passed"), ("coder", "passed"), ("reviewer", "sent_back"),
+        ("coder", "passed"), ("reviewer", "passed"), ("tester", "passed"),
+    ]  # fmt: skip
+    said = [event["body"]["text"] for event in again.events("message")]
+    assert "I have read the hand-over, and begin." in said
+    log = git(repository(stack, feature), "log", "--format=%an: %s")
+    assert "Nori: Round the total, as Anna decided" in log
+    assert "Miso: The plan" in log
+
+
 def _signed_in(stack: Server) -> seed.Api:
     api = seed.Api(stack.origin)
     api.post("/api/session", {"name": seed.PERSON})

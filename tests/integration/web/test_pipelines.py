@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.ids import new_id
-from tests.serving import Api, Server
+from tests.serving import Api, Server, until
 
 
 @pytest.fixture
@@ -41,6 +41,35 @@ def test_a_pipeline_is_started_shown_and_refused_a_second_time(
     assert (at_work.status, at_work.json["code"]) == (409, "conflict")
     assert anna.post(path + "/skip", {"role": "coder"}).json["skipped"] == ["tester", "coder"]
     assert anna.post(path + "/restart", {"role": "coder"}).status == 409
+
+
+def test_whoever_watches_a_project_is_told_which_feature_changed(
+    server: Server, anna: Api, path: str
+):
+    feature = anna.get(path.removesuffix("/pipeline")).json
+    with server.live(anna) as live:
+        live.send(type="watch", project_id=feature["project_id"])
+
+        def told() -> bool:
+            anna.call("PUT", path.removesuffix("pipeline") + "after", {"after": []})
+            live.ws.settimeout(0.5)
+            try:
+                return live.next("features") == {
+                    "type": "features",
+                    "project_id": feature["project_id"],
+                    "feature_id": feature["id"],
+                }
+            except TimeoutError:
+                return False
+
+        until(told)
+
+
+def test_a_projects_pipelines_are_one_answer(anna: Api, path: str):
+    feature = anna.get(path.removesuffix("/pipeline")).json
+    all_of_it = anna.get(f"/api/projects/{feature['project_id']}/pipelines")
+    assert (all_of_it.status, all_of_it.json) == (200, {"pipelines": [anna.get(path).json]})
+    assert anna.get("/api/projects/prj_nowhere/pipelines").status == 404
 
 
 def test_a_circle_of_features_is_refused_in_words(anna: Api, path: str):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+import orjson
 import pytest
 
 from chat.access import Level
-from chat.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid
+from chat.channels import project_channel
+from chat.errors import Conflict, Forbidden, IdempotencyMismatch, Invalid, NotFound
 from chat.events import Action, EventJson, OrderBody
 from chat.requests import (
     AskQuestion,
@@ -343,6 +346,67 @@ def test_a_run_that_somebody_made_by_hand_is_no_part_of_the_pipeline(world: Worl
     talk.drain()
     assert ("advance", line.feature_id) not in world.tasks.take()
     assert line.turns() == [("architect", "next")]
+
+
+def test_who_fetches_a_pipeline_again_whenever_told_to_sees_what_stands(world: World):
+    project = world.chat.store.projects()[0]
+    with world.chat.redis.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(project_channel(project.id))
+        heard.get_message(timeout=5)
+
+        def told() -> set[str]:
+            found = set()
+            while (message := heard.get_message(timeout=0.02)) is not None:
+                frame = orjson.loads(message["data"])
+                if frame["type"] == "features":
+                    found.add(frame["feature_id"])
+            return found
+
+        line = feature(world)
+        assert told() == {line.feature_id}
+        page = line.view()
+
+        def all_steps(act: Callable[[], object]) -> None:
+            """Do it and all that follows, as a page that fetches when it is told sees it."""
+            nonlocal page
+            before, todo = page, [act]
+            while todo:
+                todo.pop()()
+                if line.feature_id in told():
+                    page = line.view()
+                todo += [lambda task=task: world.work(*task) for task in world.tasks.take()]
+            assert page == line.view() != before
+
+        all_steps(line.start)
+        all_steps(lambda: line.end_run(line.current(), "completed", summary="planned"))
+        agent = line.agent(line.current())
+        asks = ReportedEvent(key="w", kind="status", body={"status": "waiting"})
+        report = Report(events=[asks])
+        all_steps(lambda: world.chat.agents.report(agent, line.current(), report))
+        assert line.view()["turns"][-1]["result"] == "asking"
+        all_steps(lambda: line.end_run(line.current(), "completed"))
+        all_steps(lambda: line.end_run(line.current(), "completed", verdict="changes_requested"))
+        all_steps(lambda: line.end_run(line.current(), "failed"))
+        all_steps(lambda: line.end_run(line.current(), "failed"))
+        assert line.state() == "failing"
+        all_steps(
+            lambda: world.chat.pipelines.skip(ANNA, line.feature_id, SkipRole(role=Role.CODER))
+        )
+        other = feature(world, "Pay")
+        told()
+        before = ComesAfter(after=[other.feature_id])
+        all_steps(lambda: world.chat.pipelines.put_after(ANNA, line.feature_id, before))
+
+
+def test_all_pipelines_of_a_project_are_shown_at_once(world: World):
+    project = world.chat.store.projects()[0]
+    cart, pay = started(world), feature(world, "Pay")
+    shown = {one["feature_id"]: one for one in world.chat.pipelines.of_project(ANNA, project.id)}
+    assert shown[cart.feature_id] == cart.view()
+    assert shown[pay.feature_id] == pay.view()
+    assert len(shown) == 3  # and the world's own
+    with pytest.raises(NotFound):
+        world.chat.pipelines.of_project(ANNA, "prj_nowhere")
 
 
 def test_a_log_that_redis_lost_before_the_agent_was_started_has_its_hand_over_once(world: World):

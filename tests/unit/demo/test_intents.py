@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_hooks import envelope
-from demo.intents import Intent, Want, decide, rounding_of
+from demo.intents import Intent, Want, decide, note_in, rounding_of
 
 
 def wants(text: str) -> list[Want]:
@@ -122,3 +122,14 @@ def test_a_free_answer_is_taken_only_when_it_is_clear(
     value: str | None, text: str | None, choice: str | None
 ) -> None:
     assert rounding_of(value, text) == choice
+
+
+def test_the_note_of_a_hand_over_is_found_and_nothing_that_is_quoted_passes_for_one() -> None:
+    opening = "Nori, you are the coder of 'Cart' (pipeline 1, turn 4). Anna starts you again."
+    about = "The feature: Cart\n> Total.\n> Ben says:\n> > stop"
+    done = "Koji (reviewer) asks for changes:\n> Anna says:\n> call it wrong_name"
+    note = "Anna says:\n> call it total_price\n> and run the tests"
+    found = note_in(f"{opening}\n\n{about}\n\n{note}\n\n{done}")
+    assert found == ("Anna", "call it total_price\nand run the tests")
+    assert wants(found[1]) == [Want.RENAME, Want.TESTS]
+    assert note_in(f"{opening}\n\n{about}\n\n{done}") == ("", "")

@@ -158,6 +158,27 @@ def test_the_repository_is_made_once(tmp_path: Path) -> None:
     assert git(tmp_path / "shop", "rev-parse", "HEAD") == head
 
 
+def test_the_first_agent_of_a_new_feature_finds_a_shop(tmp_path: Path) -> None:
+    miso = Workshop.open(tmp_path / "repos" / "new", "Miso")
+    nori = Workshop.open(tmp_path / "repos" / "new", "Nori")
+    assert "teashop/cart.py" in miso.git("ls-files").splitlines()
+    assert miso.head() == nori.head()
+    miso.close()
+    nori.close()
+
+
+def test_a_repository_that_somebody_put_there_stays_theirs(tmp_path: Path) -> None:
+    repo = tmp_path / "theirs"
+    repo.mkdir()
+    git(repo, "init", "--quiet", "--initial-branch=main")
+    (repo / "own.py").write_text("")
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "--message", "Ours")
+    nori = Workshop.open(repo, "Nori")
+    assert nori.git("ls-files") == "own.py"
+    nori.close()
+
+
 def test_the_reviewer_sees_what_is_wrong_and_where() -> None:
     remarks = {
         (remark.file, remark.rule)

@@ -15,7 +15,7 @@ from chat.errors import Forbidden
 from chat.events import SenderKind
 from chat.ports import Record
 from web.frames import Framing
-from web.rooms import RunRoom, Seat, seq_and_epoch
+from web.rooms import Hint, RunRoom, Seat, seq_and_epoch
 
 ANNA = Principal(kind=SenderKind.PERSON, id="usr_a", name="Anna", level=Level.OWNER)
 PLAIN = Framing(
@@ -229,3 +229,20 @@ def test_after_an_outage_the_state_is_told_again_and_nothing_is_missing():
 
 def test_the_number_and_the_epoch_are_read_off_the_front():
     assert seq_and_epoch(event(12_345, "ep_x")) == (12_345, b"ep_x")
+
+
+def test_a_project_that_could_not_be_heard_is_fetched_anew_its_runs_and_its_features():
+    async def story() -> None:
+        hub = Hub(Log())
+        room = Hint(hub, b"project:x:live", "prj_x")  # type: ignore[arg-type]
+        room.acknowledged()
+        reader, seat = seated(hub, room)  # type: ignore[arg-type]
+        await room.join(seat)
+        assert reader.got == []
+        room.lost()
+        room.acknowledged()
+        assert [frame["type"] for frame in reader.got] == ["runs", "features"]
+        assert {frame["project_id"] for frame in reader.got} == {"prj_x"}
+        hub.pool.shutdown()
+
+    asyncio.run(story())

@@ -1,4 +1,4 @@
-/** @import {Run, Page, Event, Agent, Project, Feature, Snapshot, Anchor, Mode} from "./types.js" */
+/** @import {Run, Page, Event, Agent, Project, Feature, Pipeline, Snapshot, Anchor, Mode} from "./types.js" */
 import { Problem } from "./problem.js";
 
 /** Everything the page asks of the server over HTTP; each call resolves to parsed JSON or throws a Problem. */
@@ -92,10 +92,33 @@ export class Api {
   async features(projectId) {
     return (await this.get(`/api/projects/${encodeURIComponent(projectId)}/features`)).features;
   }
-  /** @param {string} projectId @param {{name: string, description: string}} body @param {string} key */
+  /** @param {string} projectId @param {{name: string, description: string, after?: string[]}} body @param {string} key @returns {Promise<Feature>} */
   async createFeature(projectId, body, key) {
     const { data } = await this.request("POST", `/api/projects/${encodeURIComponent(projectId)}/features`, { body, key });
     return data.feature ?? data;
+  }
+  /** @param {string} projectId @returns {Promise<Pipeline[]>} one for each feature */
+  async pipelines(projectId) {
+    return (await this.get(`/api/projects/${encodeURIComponent(projectId)}/pipelines`)).pipelines;
+  }
+  /** @param {string} featureId @returns {Promise<Pipeline>} */
+  pipeline(featureId) {
+    return this.get(`/api/features/${encodeURIComponent(featureId)}/pipeline`);
+  }
+  /**
+   * @param {string} featureId @param {"start"|"skip"|"restart"|"after"} what
+   * @param {any} body @param {string} key
+   * @returns {Promise<Pipeline>}
+   */
+  async steer(featureId, what, body, key) {
+    const feature = `/api/features/${encodeURIComponent(featureId)}`;
+    if (what === "after") return (await this.request("PUT", `${feature}/after`, { body })).data;
+    const path = `${feature}/pipeline${what === "start" ? "" : `/${what}`}`;
+    return (await this.request("POST", path, { body, key })).data;
+  }
+  /** @param {string} featureId @returns {Promise<Run[]>} */
+  async featureRuns(featureId) {
+    return (await this.get(`/api/agent-runs?feature_id=${encodeURIComponent(featureId)}`)).runs;
   }
   /** @param {string} projectId @returns {Promise<Run[]>} */
   async runs(projectId) {

@@ -20,6 +20,31 @@ export function statusTone(status) {
   return "calm";
 }
 
+/** How a role stands in a pipeline, as a word and the dot it gets. @type {Record<string, {word: string, tone: string}>} */
+export const STANDING = {
+  not_begun: { word: "Not begun", tone: "calm" },
+  next: { word: "Next", tone: "calm" },
+  beginning: { word: "Beginning", tone: "busy" },
+  open: { word: "At work", tone: "busy" },
+  late: { word: "At work, late", tone: "busy" },
+  asking: { word: "Waits for you", tone: "needs" },
+  passed: { word: "Passed", tone: "good" },
+  sent_back: { word: "Sent back", tone: "back" },
+  failed: { word: "Failed", tone: "bad" },
+  stopped: { word: "Stopped", tone: "needs" },
+  skipped: { word: "Skipped", tone: "none" },
+};
+
+/** Where a feature's pipeline is. @type {Record<string, {word: string, tone: string}>} */
+export const STATE = {
+  idle: { word: "Not started", tone: "calm" },
+  running: { word: "Running", tone: "busy" },
+  waiting: { word: "Waiting", tone: "calm" },
+  needs: { word: "Needs you", tone: "needs" },
+  failing: { word: "Failing", tone: "bad" },
+  done: { word: "Done", tone: "good" },
+};
+
 export const ROLE = /** @type {Record<string, string>} */ ({ architect: "Architect", coder: "Coder", reviewer: "Reviewer", tester: "Tester" });
 
 /** @type {Record<string, {label: string, hint: string}>} */

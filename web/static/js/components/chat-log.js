@@ -169,13 +169,21 @@ export class ChatLog extends LightElement {
       case "status":
         return html`<p class="line muted">${statusWord(event.body.status, event.body.phase)}${event.body.detail ? html`: ${event.body.detail}` : ""} · ${time}</p>`;
       case "notice":
-        return html`<p class="line muted">${event.body.text} · ${time}</p>`;
+        return html`<p class="line muted">${this.renderNotice(event.body)} · ${time}</p>`;
       case "error":
         return html`<div class="error-note"><p><strong>${event.body.summary}</strong> ${time}</p>
           ${event.body.detail ? html`<details open><summary>Detail</summary><pre tabindex="0">${event.body.detail}</pre></details>` : ""}</div>`;
       default:
         return "";
     }
+  }
+
+  /** What was moved names a run: its id becomes the way there. @param {{text: string, moved_to?: {run_id: string}|null, moved_from?: {run_id: string}|null}} body */
+  renderNotice({ text, moved_to, moved_from }) {
+    const runId = (moved_to ?? moved_from)?.run_id ?? "";
+    const at = runId ? text.indexOf(`run ${runId}`) : -1;
+    if (at < 0) return text;
+    return html`${text.slice(0, at)}<button class="link" type="button" @click=${() => this.emit("open-run", { runId })}>run</button>${text.slice(at + `run ${runId}`.length)}`;
   }
 }
 customElements.define("chat-log", ChatLog);

@@ -8,7 +8,7 @@ import { statusMark } from "./status-mark.js";
 import "./chat-composer.js";
 import "./chat-log.js";
 import "./run-orders.js";
-
+import "./run-turn.js";
 
 /** The whole conversation with one run: who, what they do, the talk, and where to write. */
 export class ChatPanel extends LightElement {
@@ -72,15 +72,15 @@ export class ChatPanel extends LightElement {
     this.composer?.fill(entry.body.text, entry.body.anchor ?? null, entry.body.mode);
   }
 
-  /** What the run did not read goes to the feature's next run of the same agent. @param {{text: string, anchor: any}} message */
+  /** What the run did not read goes to the feature's next run of the same agent, in a pipeline to that of any role. @param {{text: string, anchor: any}} message */
   async resend({ text }) {
     const run = this.feed.run;
     if (!run) return;
     try {
       const runs = await this.client.api.runs(run.project_id);
-      const next = runs.find((other) => other.feature_id === run.feature_id && other.agent_id === run.agent_id && !other.ended_at && other.id !== run.id);
+      const next = runs.find((other) => other.feature_id === run.feature_id && !other.ended_at && other.id !== run.id && (run.turn && other.turn ? other.pipeline === run.pipeline : other.agent_id === run.agent_id));
       if (!next) {
-        this.note = `${run.agent_name} has no next run on this feature yet. Start one, then send it again.`;
+        this.note = `${run.turn ? "The pipeline" : run.agent_name} has no next run on this feature yet. Start one, then send it again.`;
         return;
       }
       const entry = this.client.outbox.add(next.id, { text, mode: "steer" });
@@ -105,6 +105,7 @@ export class ChatPanel extends LightElement {
           ${this.closable ? html`<button class="quiet close" type="button" aria-label="Close chat" @click=${() => this.emit("close-chat")}>${icon("close")}</button>` : ""}
         </div>
       </header>
+      ${run?.turn ? html`<run-turn .client=${client} .run=${run}></run-turn>` : ""}
       ${client.isSilent ? html`<p class="banner" role="status">Reconnecting… nothing is lost</p>` : ""}
       <chat-log .client=${client} .feed=${feed}></chat-log>
       ${this.note ? html`<p class="error-note" role="alert">${this.note}</p>` : ""}

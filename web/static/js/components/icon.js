@@ -19,6 +19,9 @@ const PATHS = {
   help: svg`<path d="M9 9.500a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 18v.2"/>`,
   edit: svg`<path d="M5 19l1-4L16 5l3 3L9 18z"/>`,
   copy: svg`<rect x="8" y="8" width="11" height="12" rx="1.500"/><path d="M16 8V4.500H5V16h3"/>`,
+  again: svg`<path d="M5 12a7 7 0 1 1 2.200 5.100M5 19v-4.500h4.500"/>`,
+  skip: svg`<path d="M5 6.500l7 5.500-7 5.500zM12 6.500l7 5.500-7 5.500zM20 6v12"/>`,
+  after: svg`<path d="M4 6h7M4 12h7M4 18h7M15 6v9M12 12.500l3 3.500 3-3.500"/>`,
   plus: svg`<path d="M12 5v14M5 12h14"/>`,
 };
 

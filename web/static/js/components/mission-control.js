@@ -3,12 +3,14 @@
 /** @import {ProjectState} from "../live/project-state.js" */
 import { html } from "../../vendor/lit/index.js";
 import { repeat } from "../../vendor/lit/directives/repeat.js";
+import { needsPerson } from "../store/pipeline-line.js";
 import { cardState } from "./agent-card.js";
 import { LightElement } from "./light-element.js";
 import "./agent-card.js";
-import "./create-form.js";
+import "./feature-form.js";
+import "./pipeline-line.js";
 
-/** A tray per feature, a compartment per agent; whoever needs a person stands first. */
+/** A tray per feature, with its pipeline and a compartment per agent; what needs a person stands first. */
 export class MissionControl extends LightElement {
   static properties = { openRun: {} };
 
@@ -19,6 +21,10 @@ export class MissionControl extends LightElement {
     /** @type {ProjectState} */
     this.state = /** @type {any} */ (null);
     this.openRun = "";
+    /** Stays open once it was: what it says about the first feature is read there. */
+    this.isEmptyOnce = false;
+    /** @type {HTMLElement|null} */
+    this.focused = null;
   }
 
   connectedCallback() {
@@ -27,30 +33,39 @@ export class MissionControl extends LightElement {
     this.watch(this.client.signal);
   }
 
+  willUpdate() {
+    this.isEmptyOnce ||= this.state.isLoaded && !this.state.features.length;
+    const active = /** @type {HTMLElement|null} */ (document.activeElement);
+    this.focused = active && this.contains(active) ? active : null;
+  }
+
   updated() {
+    // What moves up loses the focus on its way.
+    if (this.focused?.isConnected && document.activeElement !== this.focused) this.focused.focus({ preventScroll: true });
     // Cards read the shared feeds: told here, once a frame.
     for (const card of this.querySelectorAll("agent-card")) /** @type {any} */ (card).requestUpdate();
   }
 
   render() {
     const { state, client } = this;
+    const lineOf = (/** @type {import("../types.js").Feature} */ feature) => state.pipelines.get(feature.id) ?? null;
+    const features = [...state.features].sort((a, b) => Number(needsPerson(lineOf(b))) - Number(needsPerson(lineOf(a))));
     return html`<section class="mission" @runs-changed=${() => state.loadRuns()}>
       <h1 class="visually-hidden">Mission Control</h1>
       ${state.problem ? html`<p class="error-note" role="alert">${state.problem} <button class="link" type="button" @click=${() => state.load()}>Try again</button></p>` : ""}
-      ${state.isLoaded && !state.features.length ? html`<p class="empty">No feature yet. Say what should be built.</p>` : ""}
-      ${repeat(state.features, (feature) => feature.id, (feature) => {
+      ${state.isLoaded && !state.features.length ? html`<p class="empty">${client.mayCreate ? "No feature yet. Say what should be built, and start its pipeline: an architect, a coder, a reviewer and a tester take it one after another." : "No feature yet. Somebody who owns this place can add one."}</p>` : ""}
+      ${repeat(features, (feature) => feature.id, (feature) => {
         const seats = state.agents.map((agent) => ({ agent, run: state.latestRun(feature.id, agent.id) }));
         const sorted = [...seats].sort((a, b) => Number(cardState(client, b.run).needsYou > 0) - Number(cardState(client, a.run).needsYou > 0));
         return html`<section class="tray" aria-labelledby="feature-${feature.id}">
-          <header><h2 id="feature-${feature.id}">${feature.name}</h2><p class="muted">${feature.description}</p></header>
+          <header><h2 id="feature-${feature.id}">${feature.name}</h2><p class="muted" title=${feature.description}>${feature.description}</p></header>
+          <pipeline-line .agents=${state.agents} .feature=${feature} .line=${lineOf(feature)} .openRun=${this.openRun} .maySteer=${client.maySteer}></pipeline-line>
           <div class="seats">${repeat(sorted, ({ agent }) => agent.id, ({ agent, run }) => html`<agent-card .client=${client} .agent=${agent} .feature=${feature} .run=${run} .isOpen=${Boolean(run) && run?.id === this.openRun}></agent-card>`)}</div>
         </section>`;
       })}
-      <details class="new-feature" ?open=${state.isLoaded && !state.features.length}>
-        <summary>New feature</summary>
-        <create-form describes label="Name of a new feature" action="Create feature"
-          .create=${(/** @type {any} */ body, /** @type {string} */ key) => client.api.createFeature(state.projectId, body, key)} @created=${() => state.load()}></create-form>
-      </details>
+      ${client.mayCreate && state.isLoaded
+        ? html`<details class="new-feature" ?open=${this.isEmptyOnce}><summary>New feature</summary><feature-form .state=${state}></feature-form></details>`
+        : ""}
     </section>`;
   }
 }

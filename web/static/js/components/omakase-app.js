@@ -2,6 +2,7 @@ import { html } from "../../vendor/lit/index.js";
 import { repeat } from "../../vendor/lit/directives/repeat.js";
 import { ProjectState } from "../live/project-state.js";
 import { SharedClient } from "../live/shared-client.js";
+import { PipelineNews } from "../store/pipeline-line.js";
 import { SafeStorage } from "../store/safe-storage.js";
 import { cardState } from "./agent-card.js";
 import { icon } from "./icon.js";
@@ -9,6 +10,9 @@ import { LightElement } from "./light-element.js";
 import "./help-dialog.js";
 import "./project-list.js";
 import "./project-page.js";
+
+/** How long something stands in the status line at least. */
+const SAID_MS = 1_500;
 
 /** @param {string} path @returns {{page: "projects"|"mission"|"logs"|"lost", projectId: string}} */
 export function route(path) {
@@ -27,8 +31,13 @@ export class OmakaseApp extends LightElement {
     /** @type {ProjectState|null} */
     this.state = null;
     this.spoken = "";
+    /** @type {string[]} what is still to be said */
+    this.toSay = [];
+    /** @type {any} */
+    this.saying = null;
     /** @type {Set<string>} questions already told */
     this.told = new Set();
+    this.news = new PipelineNews();
     this.addEventListener("select-run", (event) => this.selectRun(/** @type {CustomEvent} */ (event).detail.runId));
     this.addEventListener("navigate", (event) => this.go(/** @type {CustomEvent} */ (event).detail.href));
     this.addEventListener("click", (event) => this.clicked(event));
@@ -121,11 +130,28 @@ export class OmakaseApp extends LightElement {
       for (const question of feed.view.openQuestionEvents) {
         if (this.told.has(question.id)) continue;
         this.told.add(question.id);
-        this.spoken = `${question.sender.name} asks a question`;
+        this.toSay.push(`${question.sender.name} asks a question`);
       }
     }
+    for (const feature of this.state?.features ?? []) {
+      const line = this.state?.pipelines.get(feature.id);
+      if (!line) continue;
+      this.toSay.push(...this.news.hear(feature.name, line));
+      if (line.state === "failing") waiting++;
+    }
+    this.sayNext();
     const place = this.state?.project?.name ?? "Omakase";
     document.title = `${waiting ? `(${waiting}) ` : ""}${place}${this.state ? " · Omakase" : ""}`;
+  }
+
+  /** One thing after another: what is replaced at once is never read out. */
+  sayNext() {
+    if (this.saying || !this.toSay.length) return;
+    this.spoken = /** @type {string} */ (this.toSay.shift());
+    this.saying = setTimeout(() => {
+      this.saying = null;
+      if (this.toSay.length) this.requestUpdate();
+    }, SAID_MS);
   }
 
   toggleTheme() {

@@ -20,6 +20,7 @@ export class ProjectList extends LightElement {
 
   connectedCallback() {
     super.connectedCallback();
+    this.watch(this.client.signal);
     void this.load();
   }
 
@@ -41,10 +42,10 @@ export class ProjectList extends LightElement {
       </div>
       ${this.problem ? html`<p class="error-note" role="alert">${this.problem} <button class="link" type="button" @click=${this.load}>Try again</button></p>` : ""}
       ${this.projects?.length ? html`<ul class="project-list">${this.projects.map((project) => html`<li><a href="/projects/${encodeURIComponent(project.id)}"><strong>${project.name}</strong></a></li>`)}</ul>` : ""}
-      ${this.projects && !this.projects.length ? html`<p class="empty">No project yet. Name the first one.</p>` : ""}
-      <create-form label="Name of a new project" action="Create project"
+      ${this.projects && !this.projects.length ? html`<p class="empty">${this.client.mayCreate ? "No project yet. Name the first one; then say what should be built in it." : "No project yet. Somebody who owns this place can make one."}</p>` : ""}
+      ${this.client.mayCreate ? html`<create-form label="Name of a new project" action="Create project"
         .create=${(/** @type {any} */ body, /** @type {string} */ key) => this.client.api.createProject(body.name, key)}
-        @created=${(/** @type {CustomEvent} */ e) => this.emit("navigate", { href: `/projects/${encodeURIComponent(e.detail.id)}` })}></create-form>
+        @created=${(/** @type {CustomEvent} */ e) => this.emit("navigate", { href: `/projects/${encodeURIComponent(e.detail.id)}` })}></create-form>` : ""}
     </section>`;
   }
 }

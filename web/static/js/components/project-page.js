@@ -6,6 +6,7 @@ import "./attach-dialog.js";
 import "./chat-sidebar.js";
 import "./log-viewer.js";
 import "./mission-control.js";
+import "./pipeline-dialog.js";
 
 /** A project: Mission Control or the log, with the chat beside it that stays open across both. */
 export class ProjectPage extends LightElement {
@@ -31,6 +32,10 @@ export class ProjectPage extends LightElement {
       const { agent, feature } = /** @type {CustomEvent} */ (event).detail;
       const dialog = /** @type {import("./attach-dialog.js").AttachDialog} */ (this.querySelector("attach-dialog"));
       void dialog.show(agent, feature, this.state.project);
+    });
+    this.addEventListener("steer-pipeline", (event) => {
+      const { what, feature } = /** @type {CustomEvent} */ (event).detail;
+      void /** @type {import("./pipeline-dialog.js").PipelineDialog} */ (this.querySelector("pipeline-dialog")).show(what, feature);
     });
     this.addEventListener("sidebar-closed", () => this.emit("select-run", { runId: "" }));
   }
@@ -65,7 +70,8 @@ export class ProjectPage extends LightElement {
         </main>
         <chat-sidebar .run=${this.run}></chat-sidebar>
       </div>
-      <attach-dialog></attach-dialog>`;
+      <attach-dialog></attach-dialog>
+      <pipeline-dialog .state=${state}></pipeline-dialog>`;
   }
 }
 customElements.define("project-page", ProjectPage);

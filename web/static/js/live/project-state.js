@@ -1,4 +1,4 @@
-/** @import {Agent, Feature, Project, Run} from "../types.js" */
+/** @import {Agent, Feature, Hint, Pipeline, Project, Run} from "../types.js" */
 /** @import {SharedClient} from "./shared-client.js" */
 import { Problem } from "../problem.js";
 import { ENDED, isSaid } from "../store/run-view.js";
@@ -17,6 +17,8 @@ export class ProjectState {
     this.agents = [];
     /** @type {Feature[]} */
     this.features = [];
+    /** @type {Map<string, Pipeline>} by feature id */
+    this.pipelines = new Map();
     /** @type {Run[]} newest first */
     this.runs = [];
     /** @type {Map<string, () => void>} what ends the following of a run */
@@ -26,13 +28,22 @@ export class ProjectState {
     this.isClosed = false;
     this.isLoadingRuns = false;
     this.isStale = false;
-    this.stopWatching = client.watch(projectId, () => void this.loadRuns());
+    this.isLoadingFeatures = false;
+    /** @type {Set<string>} features to be fetched, "" for all of them */
+    this.dueFeatures = new Set();
+    this.stopWatching = client.watch(projectId, (hint) => this.hinted(hint));
+  }
+
+  /** @param {Hint} hint */
+  hinted(hint) {
+    if (hint.type !== "features") void this.loadRuns();
+    if (hint.type !== "runs") void this.loadFeatures(hint.feature_id);
   }
 
   async load() {
     const { api } = this.client;
     try {
-      [this.project, this.agents, this.features] = await Promise.all([api.project(this.projectId), api.agents(), api.features(this.projectId)]);
+      [this.project, this.agents] = await Promise.all([api.project(this.projectId), api.agents(), this.fetchFeatures()]);
       this.problem = "";
     } catch (error) {
       this.problem = Problem.from(error).message;
@@ -52,7 +63,7 @@ export class ProjectState {
       try {
         this.runs = await this.client.api.runs(this.projectId);
         if (this.runs.some((run) => !this.features.some((feature) => feature.id === run.feature_id))) {
-          this.features = await this.client.api.features(this.projectId);
+          await this.fetchFeatures();
         }
         this.followAll();
       } catch (error) {
@@ -61,6 +72,42 @@ export class ProjectState {
       this.signal.notify();
     }
     this.isLoadingRuns = false;
+  }
+
+  async fetchFeatures() {
+    const { api } = this.client;
+    const [features, pipelines] = await Promise.all([api.features(this.projectId), api.pipelines(this.projectId)]);
+    this.features = features;
+    this.pipelines = new Map(pipelines.map((one) => [one.feature_id, one]));
+  }
+
+  /** Fetch a feature's pipeline, or all there are; hints that come meanwhile are answered by one more fetch. */
+  async loadFeatures(featureId = "") {
+    this.dueFeatures.add(featureId);
+    if (this.isLoadingFeatures || this.isClosed) return;
+    this.isLoadingFeatures = true;
+    while (this.dueFeatures.size && !this.isClosed) {
+      const due = [...this.dueFeatures];
+      this.dueFeatures.clear();
+      try {
+        if (due.every((id) => this.pipelines.has(id))) for (const id of due) this.put(await this.client.api.pipeline(id));
+        else await this.fetchFeatures();
+      } catch (error) {
+        this.problem = Problem.from(error).message;
+      }
+      this.signal.notify();
+    }
+    this.isLoadingFeatures = false;
+  }
+
+  /** What a request said of a pipeline. @param {Pipeline} line */
+  put(line) {
+    this.pipelines.set(line.feature_id, line);
+    // whether a feature is done stands with those that wait for it too
+    for (const other of this.pipelines.values()) {
+      if (other.after.some((one) => one.feature_id === line.feature_id && one.done !== (line.state === "done"))) void this.loadFeatures(other.feature_id);
+    }
+    this.signal.notify();
   }
 
   followAll() {

@@ -1,4 +1,4 @@
-/** @import {Run} from "../types.js" */
+/** @import {Hint, Run} from "../types.js" */
 import { Api } from "../api.js";
 import { Outbox } from "../outbox.js";
 import { Drafts } from "../store/drafts.js";
@@ -65,7 +65,7 @@ export class SharedClient {
     });
     /** @type {Map<string, {feed: RunFeed, users: number}>} */
     this.feeds = new Map();
-    /** @type {Map<string, Set<() => void>>} by project id */
+    /** @type {Map<string, Set<(hint: Hint) => void>>} by project id */
     this.projects = new Map();
     this.isSilent = false;
     /** @type {any} */
@@ -126,7 +126,17 @@ export class SharedClient {
     this.connection.send({ type: "subscribe", run_id: feed.runId, after: feed.cursor, epoch: feed.epoch });
   }
 
-  /** @param {string} projectId @param {() => void} listener called when its runs should be fetched again */
+  /** Whether this person may start pipelines and give orders. */
+  get maySteer() {
+    return ["operator", "owner"].includes(this.principal?.level);
+  }
+
+  /** Whether this person may make projects, features and runs. */
+  get mayCreate() {
+    return this.principal?.level === "owner";
+  }
+
+  /** @param {string} projectId @param {(hint: Hint) => void} listener called with what should be fetched again */
   watch(projectId, listener) {
     const listeners = this.projects.get(projectId) ?? new Set();
     listeners.add(listener);
@@ -140,8 +150,8 @@ export class SharedClient {
 
   /** @param {any} frame */
   heard(frame) {
-    if (frame.type === "runs") {
-      for (const listener of this.projects.get(frame.project_id) ?? []) listener();
+    if (frame.type === "runs" || frame.type === "features") {
+      for (const listener of this.projects.get(frame.project_id) ?? []) listener(frame);
     } else if (frame.run_id) {
       this.feeds.get(frame.run_id)?.feed.heard(frame);
     }
@@ -178,7 +188,7 @@ export class SharedClient {
         }
       }
       // What changed in the meantime (runs that began or ended) was not told.
-      if (this.wasConnected) for (const listeners of this.projects.values()) for (const listener of listeners) listener();
+      if (this.wasConnected) for (const listeners of this.projects.values()) for (const listener of listeners) listener({ type: "all" });
       this.wasConnected = true;
       void this.outbox.retryAll();
     } else {

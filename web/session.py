@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request, session
 
-from chat.access import Principal
+from chat.access import Permission, Principal, may
 from chat.errors import Forbidden, Unauthenticated
 from web import auth
 from web.endpoint import Call, Who, answer, route
@@ -13,8 +13,10 @@ from web.shapes import SessionShape, SignIn
 bp = Blueprint("session", __name__)
 
 
-def _shown(principal: Principal) -> dict[str, object]:
-    return {"principal": principal.model_dump(mode="json", include={"kind", "id", "name", "level"})}
+def _shown(call: Call, principal: Principal) -> dict[str, object]:
+    terminal = call.chat.terminals.is_on and may(principal, Permission.EXEC, None)
+    shown = principal.model_dump(mode="json", include={"kind", "id", "name", "level"})
+    return {"principal": shown, "terminal": terminal}
 
 
 @route(bp, "POST", "/api/session", who=Who.ANYBODY, body=SignIn, answers={201: SessionShape},
@@ -24,16 +26,18 @@ def sign_in(call: Call) -> Response:
         raise Forbidden("Local sign-in is open to this machine only.")
     principal = auth.local_person(call.body.name)
     auth.remember(principal)
-    return answer(_shown(principal), 201)
+    return answer(_shown(call, principal), 201)
 
 
 @route(bp, "GET", "/api/session", who=Who.ANYBODY, answers={200: SessionShape},
        refuses=(Unauthenticated,), summary="Who am I")  # fmt: skip
-def who_am_i(call: Call) -> Response:  # noqa: ARG001 - every view takes it
-    return answer(_shown(auth.demand_person(request)))
+def who_am_i(call: Call) -> Response:
+    return answer(_shown(call, auth.demand_person(request)))
 
 
 @route(bp, "DELETE", "/api/session", who=Who.ANYBODY, answers={204: None}, summary="Sign out")
-def sign_out(call: Call) -> Response:  # noqa: ARG001 - every view takes it
+def sign_out(call: Call) -> Response:
+    if (sid := auth.session_id()) is not None:
+        call.web.sign_outs.note(sid)
     session.clear()
     return Response(status=204)

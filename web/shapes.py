@@ -44,6 +44,8 @@ class Who(Shape):
 
 class SessionShape(Shape):
     principal: Who
+    terminal: bool
+    """Whether there are terminals here and this person may open one."""
 
 
 class TicketMade(Shape):

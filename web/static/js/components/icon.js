@@ -18,6 +18,7 @@ const PATHS = {
   help: svg`<path d="M9 9.500a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 18v.2"/>`,
   edit: svg`<path d="M5 19l1-4L16 5l3 3L9 18z"/>`,
   copy: svg`<rect x="8" y="8" width="11" height="12" rx="1.500"/><path d="M16 8V4.500H5V16h3"/>`,
+  terminal: svg`<path d="M5 7l5 5-5 5M12 18h7"/>`,
   plus: svg`<path d="M12 5v14M5 12h14"/>`,
 };
 

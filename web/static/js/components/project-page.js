@@ -32,6 +32,11 @@ export class ProjectPage extends LightElement {
       const dialog = /** @type {import("./attach-dialog.js").AttachDialog} */ (this.querySelector("attach-dialog"));
       void dialog.show(agent, feature, this.state.project);
     });
+    this.addEventListener("open-terminal", async (event) => {
+      const { run } = /** @type {CustomEvent} */ (event).detail;
+      await import("./terminal-dialog.js"); // few need it
+      void /** @type {any} */ (this.querySelector("terminal-dialog"))?.show(run);
+    });
     this.addEventListener("sidebar-closed", () => this.emit("select-run", { runId: "" }));
   }
 
@@ -65,7 +70,8 @@ export class ProjectPage extends LightElement {
         </main>
         <chat-sidebar .run=${this.run}></chat-sidebar>
       </div>
-      <attach-dialog></attach-dialog>`;
+      <attach-dialog></attach-dialog>
+      <terminal-dialog></terminal-dialog>`;
   }
 }
 customElements.define("project-page", ProjectPage);

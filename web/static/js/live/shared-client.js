@@ -43,6 +43,8 @@ export class SharedClient {
     });
     /** @type {any} */
     this.principal = null;
+    /** Whether there are terminals here and this person may open one; the server asks again. */
+    this.mayOpenTerminal = false;
     this.storage = new SafeStorage();
     this.drafts = new Drafts(this.storage);
     this.readMarks = new ReadMarks(this.storage);
@@ -88,7 +90,9 @@ export class SharedClient {
     this.connection.open();
     if (!this.principal) {
       try {
-        this.principal = (await this.api.session()).principal;
+        const session = await this.api.session();
+        this.principal = session.principal;
+        this.mayOpenTerminal = session.terminal === true;
       } catch {
         // 401 is told by isSignedOut; anything else shows where it is asked for
       }

@@ -11,6 +11,7 @@ What a shell prints is passed on and nothing else is done with it: it is in no f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from types import MappingProxyType
 from typing import Final
@@ -106,8 +107,9 @@ class EcsShell:
             raise TooMany("The container takes no more input at the moment.") from error
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the terminal's size."""
-        self._channel.resize(columns, rows)
+        """Tell the terminal's size; left out while the container takes no input."""
+        with suppress(Full):
+            self._channel.resize(columns, rows)
 
     def wake(self) -> None:
         """Let `pump` return soon."""

@@ -50,7 +50,7 @@ CHECK_S: Final = 2.0
 UNCHECKED_MAX_S: Final = 15.0
 """How long it goes on while none of that can be looked at; less than CLAIM_S."""
 SAY_AGAIN_S: Final = (0.2, 0.5, 1.0, 2.0)
-"""The waits between attempts to write that a terminal has ended."""
+"""The waits between attempts to write that a terminal was opened, or has ended."""
 END_WORDS: Final = {
     TerminalEnd.LEFT: "it was closed",
     TerminalEnd.SHELL_ENDED: "the shell ended",
@@ -145,6 +145,10 @@ class Terminals:
             raise
         except ChatError as error:
             self._audit.refused(wish, error)
+            raise
+        except Exception:
+            words = "There is an error in the server; its own log has more."
+            self._audit.failed(wish, TerminalFailed(words, failure=NudgeFailure.UNAVAILABLE))
             raise
 
     def _wish(self, principal: Principal, run_id: str, reason: str | None) -> _Wish:
@@ -314,9 +318,7 @@ class _Audit:
     def opened(self, wish: _Wish) -> None:
         """Raises what the log raises: then nobody may get in."""
         words = f"{wish.by.name} opened a terminal in the agent's container: {wish.reason}"
-        body = _notice(wish, TerminalState.OPENED, words)
-        self._write(wish, body)
-        log.info("terminal", **_line(wish, body))
+        self._say(wish, _notice(wish, TerminalState.OPENED, words), again_s=SAY_AGAIN_S)
 
     def refused(self, wish: _Wish, error: ChatError) -> None:
         words = f"{wish.by.name} was refused a terminal in the agent's container. {error.detail}"
@@ -339,24 +341,27 @@ class _Audit:
         self._tell(wish, body, again_s=SAY_AGAIN_S)
 
     def _tell(self, wish: _Wish, body: NoticeBody, *, again_s: tuple[float, ...] = ()) -> None:
-        """Write it, again after each of these waits, and go on without it: it has happened all the same."""
-        for wait_s in (*again_s, None):
-            try:
-                self._write(wish, body)
-            except ChatError as error:
-                if wait_s is None or not isinstance(error, Unavailable):
-                    line = _line(wish, body)
-                    log.error("terminal.not_recorded", **line, problem=error.code)  # noqa: TRY400
-                    return
-                threading.Event().wait(wait_s)
-            else:
-                log.info("terminal", **_line(wish, body))
-                return
+        """Say it, and go on where that cannot be: it has happened all the same."""
+        try:
+            self._say(wish, body, again_s=again_s)
+        except ChatError as error:
+            line = _line(wish, body)
+            log.error("terminal.not_recorded", **line, problem=error.code)  # noqa: TRY400
 
-    def _write(self, wish: _Wish, body: NoticeBody) -> None:
+    def _say(self, wish: _Wish, body: NoticeBody, *, again_s: tuple[float, ...]) -> None:
+        """Write it; again after each of these waits, since an answer that was lost may hide a record that
+        stands, and the same key finds it."""
         assert body.terminal is not None  # noqa: S101 - `_notice` made it
         once = f"terminal:{wish.id}:{body.terminal.state}"
-        self._lifecycle.notice(wish.run_id, body, once=once, by=wish.by)
+        for wait_s in (*again_s, None):
+            try:
+                self._lifecycle.notice(wish.run_id, body, once=once, by=wish.by)
+                break
+            except Unavailable:
+                if wait_s is None:
+                    raise
+                threading.Event().wait(wait_s)
+        log.info("terminal", **_line(wish, body))
 
 
 def _notice(

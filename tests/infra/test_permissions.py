@@ -166,9 +166,7 @@ def chosen(value: dict[str, Any], on: frozenset[str]) -> dict[str, Any]:
     return branch
 
 
-def granted(
-    template: dict[str, Any], role: str, *, on: frozenset[str] = frozenset()
-) -> set[str]:
+def granted(template: dict[str, Any], role: str, *, on: frozenset[str] = frozenset()) -> set[str]:
     actions = [one["Action"] for one in statements(template, role, on=on)]
     return {one for given in actions for one in ([given] if isinstance(given, str) else given)}
 

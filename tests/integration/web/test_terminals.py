@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -20,11 +21,12 @@ from chat.adapters.ecs_exec_commands import COMMANDS, command_line
 from chat.errors import Invalid
 from chat.events import EVENT, SenderKind
 from tests.fake_aws import Fault, Refused
-from tests.serving import Api, own_server, server, until, web_redis
+from tests.serving import Api, Server, own_server, server, until, web_redis
 from tests.ssm_agent import ChannelServer, FakeAgent, secret
 from tests.ssm_shell import ShellAgent
 from tests.terminals import (
     PROMPT,
+    SWITCHED_ON,
     Screen,
     TerminalWorld,
     own_terminals,
@@ -279,6 +281,48 @@ def test_a_process_has_a_few_terminals_and_a_place_is_given_back(terminals: Term
     finally:
         for screen in screens:
             screen.ws.shutdown()
+
+
+def test_another_web_process_knows_of_it(
+    terminals: TerminalWorld, own_server: Callable[..., Server]
+):
+    plain_shell(terminals)
+    run_id = terminals.run()
+    shared = {name: terminals.server.environ[name] for name in SWITCHED_ON}
+    database = f"sqlite:///{terminals.server.chat.settings.sqlite_path}"
+    other = own_server(**shared, DATABASE=database)
+    there = dataclasses.replace(terminals, server=other)
+    with terminals.screen(run_id).open() as first:
+        first.sees(PROMPT)
+        with there.screen(run_id).open() as second:
+            assert "one at a time" in second.frame("refused")["problem"]["detail"]
+        first.send(type="close")
+        first.closed_with()
+    with there.screen(run_id).open() as second:
+        second.sees(PROMPT)
+
+
+def test_wishes_have_a_rate_and_those_beyond_it_leave_nothing_in_the_log(
+    own_terminals: Callable[..., TerminalWorld],
+):
+    world = own_terminals(MESSAGES_PER_MINUTE="24")
+    run_id = world.run()
+    viewer = world.level("viewer")
+    tried = [refused(lambda: world.screen(run_id, viewer))[0] for _ in range(4)]
+    # the minute may turn over in between
+    assert tried in ([403, 403, 429, 429], [403, 403, 403, 429], [403, 403, 429, 403]), tried
+    assert len(world.records(run_id)) == tried.count(403)
+
+
+def test_a_frame_has_a_largest_size(terminals: TerminalWorld):
+    terminals.make = lambda _: FakeAgent(output=PROMPT, close=None)
+    with terminals.screen(terminals.run()).open() as screen:
+        screen.frame("opened")
+        screen.type(b"x" * 65_536)
+        until(lambda: len(terminals.agents[-1].received) == 65_536)
+        screen.type(b"x" * 65_537)
+        assert screen.closed_with() == 1009
+    until(lambda: terminals.agents[-1].terminated)
 
 
 @pytest.mark.parametrize(

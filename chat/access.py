@@ -30,6 +30,7 @@ class Permission(StrEnum):
         "pipeline"  # start a pipeline, skip a role, start one again, say what comes after what
     )
     CREATE = "create"  # a project, a feature, a run
+    EXEC = "exec"  # a terminal, as root, in the container of a run's agent
     REPORT = "report"  # the agent's side: events, questions, heartbeat, mailbox, finish
 
 
@@ -55,7 +56,7 @@ _BY_LEVEL: Final[dict[Level, frozenset[Permission]]] = {
     Level.VIEWER: frozenset({P.READ}),
     Level.COMMENTER: frozenset({P.READ, P.WRITE}),
     Level.OPERATOR: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.PIPELINE}),
-    Level.OWNER: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.PIPELINE, P.CREATE}),
+    Level.OWNER: frozenset({P.READ, P.WRITE, P.ANSWER, P.ORDER, P.PIPELINE, P.CREATE, P.EXEC}),
 }
 
 

@@ -12,13 +12,14 @@ from chat.adapters.dynamodb_store import DynamoStore
 from chat.adapters.ecs_setup import EcsParts
 from chat.adapters.ecs_shape import shapes
 from chat.adapters.local_runtime import LocalRuntime
+from chat.adapters.redis_claims import RedisClaims
 from chat.adapters.redis_log import RedisLog, connect
 from chat.adapters.sqlite_store import SqliteStore
 from chat.adapters.system_clock import SystemClock
 from chat.agent_commands import local_command
 from chat.drafts import millis
 from chat.errors import Invalid
-from chat.ports import Clock, Hints, Log, Nudge, Restored, Runtime, Store, Tasks
+from chat.ports import Clock, Hints, Log, Nudge, Restored, Runtime, Shells, Store, Tasks
 from chat.roles import ROLES, Roles, load_roles
 from chat.service.advance import Advance
 from chat.service.agents import Agents
@@ -36,6 +37,7 @@ from chat.service.orders import Orders
 from chat.service.pipelines import Pipelines
 from chat.service.questions import Questions
 from chat.service.restore import restored
+from chat.service.terminals import Terminals
 from chat.service.tokens import Tokens
 from chat.settings import Settings
 
@@ -62,6 +64,7 @@ class Chat:
     live: Live
     delivery: Delivery
     pipelines: Pipelines
+    terminals: Terminals
     hints: Callable[[], Hints | None]
     """What the runtime says by itself, where it does."""
 
@@ -86,6 +89,7 @@ def bootstrap(
     runtime: Runtime | None = None,
     store: Store | None = None,
     nudge: Nudge | None = None,
+    shells: Shells | None = None,
     roles: Roles | None = None,
 ) -> Chat:
     """Connect the adapters that the settings name. Connections are opened when first used."""
@@ -129,6 +133,9 @@ def bootstrap(
     def how_to_nudge() -> Nudge | None:
         return tasks_on_ecs.nudge() if on_ecs and nudge is None else nudge
 
+    def how_to_enter() -> Shells | None:
+        return tasks_on_ecs.shells() if on_ecs and shells is None else shells
+
     pipelines = Pipelines(context, roles, Advance(context, lifecycle, roles, where_agents_run))
     return Chat(
         settings=settings,
@@ -159,5 +166,6 @@ def bootstrap(
             meter=meter,
         ),
         pipelines=pipelines,
+        terminals=Terminals(context, lifecycle, RedisClaims(client), how_to_enter),
         hints=lambda: tasks_on_ecs.events() if on_ecs else None,
     )

@@ -16,6 +16,7 @@ ChatError
 ├── StaleVersion       412  If-Match names another version
 ├── TooLarge           413  larger than the limit named in the detail
 ├── TooMany            429  a rate or a budget is spent
+├── TerminalFailed     502  no shell could be opened in the agent's container
 └── Unavailable        503  the log or the store cannot be reached; try again
     └── NotStarted          an agent was not started, for certain, and may be tried anew
 """
@@ -151,6 +152,19 @@ class Unavailable(ChatError):
     title = "Not reachable at the moment"
     status = 503
     close_code = 1013
+
+
+class TerminalFailed(ChatError):
+    """`failure` is the class of it, a word of ports.NudgeFailure."""
+
+    code = "terminal_failed"
+    title = "No terminal could be opened in the agent's container"
+    status = 502
+    close_code = 4502
+
+    def __init__(self, detail: str, *, failure: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
 
 
 class NotStarted(Unavailable):

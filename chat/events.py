@@ -249,6 +249,47 @@ class About(StrEnum):
     HANDOVER = "handover"
     TASK = "task"
     HOLD = "hold"
+    TERMINAL = "terminal"
+
+
+class TerminalState(StrEnum):
+    """What became of a person's wish for a terminal."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+    REFUSED = "refused"  # by us: not allowed, or not now
+    FAILED = "failed"  # by what lies between us and the container
+
+
+class TerminalEnd(StrEnum):
+    """How a terminal ended."""
+
+    LEFT = "left"  # the person closed it, or the page
+    SHELL_ENDED = "shell_ended"
+    RUN_ENDED = "run_ended"
+    IDLE = "idle"
+    ACCESS_REMOVED = "access_removed"  # or signed out
+    SLOW_READER = "slow_reader"
+    SILENT = "silent"  # the page is not heard of any more
+    SERVER_STOPPED = "server_stopped"
+    CHANNEL_LOST = "channel_lost"
+    UNCHECKED = "unchecked"  # whether it may go on could not be asked for too long
+    BROKEN = "broken"
+
+
+class TerminalRecord(Frozen):
+    """A terminal in the container of the run's agent, for the audit: never a byte that was typed or shown.
+
+    `id` is one terminal's. `reason` is the person's. `end` and the bytes each way come with `closed`:
+    `typed_bytes` went in, `shown_bytes` came out.
+    """
+
+    id: str
+    state: TerminalState
+    reason: str | None = Field(default=None, max_length=500)
+    end: TerminalEnd | None = None
+    typed_bytes: int | None = Field(default=None, ge=0)
+    shown_bytes: int | None = Field(default=None, ge=0)
 
 
 class NoticeBody(Frozen):
@@ -257,7 +298,9 @@ class NoticeBody(Frozen):
     `nudge`: `ids` wait in the mailbox; `failure` (ports.NudgeFailure, None when it worked), how long it
     took and the Celery task that did it. `moved`: a question or a standing order goes to the run in
     `moved_to`. `handover`: all `ids` have gone to `moved_to`, or come from `moved_from`, and `text` counts
-    them. `task`: how the run's task was stopped. `hold`: why it could not be put on hold.
+    them. `task`: how the run's task was stopped. `hold`: why it could not be put on hold. `terminal`: what
+    became of `terminal`; the event's sender is the person, `failure` (ports.NudgeFailure) comes with `failed`,
+    `duration_ms` with `failed` and `closed`.
     """
 
     about: About
@@ -268,6 +311,7 @@ class NoticeBody(Frozen):
     task_id: str | None = None
     moved_to: dict[str, str] | None = None
     moved_from: dict[str, str] | None = None
+    terminal: TerminalRecord | None = None
 
 
 class _Base(Frozen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -639,6 +639,68 @@ class NudgeResult:
     failure: NudgeFailure | None
     detail: str
     duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShellEnd:
+    """How a shell ended: by itself (`failure` is None), or by what lies between."""
+
+    failure: NudgeFailure | None = None
+
+
+class Shell(Protocol):
+    """A shell in an agent's container, on a terminal. One thread pumps; any thread may do the rest."""
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that were written and not yet taken by the other side."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Type. Raises TooMany when more waits than is kept."""
+        ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the terminal's size in characters."""
+        ...
+
+    def pump(
+        self, show: Callable[[bytes], None], turned: Callable[[], None], *, until: float
+    ) -> ShellEnd | None:
+        """Read and write until it ends, `until` (seconds of time.monotonic()) has come, or `wake` is called.
+
+        `show` is called with what is to be seen, in order; while it waits nothing more is read. `turned` is
+        called whenever something may have been taken.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let `pump` return soon, also when it has not begun yet."""
+        ...
+
+    def close(self) -> None:
+        """End the shell and give the session back; takes about a second at most. Harmless again."""
+        ...
+
+
+class Shells(Protocol):
+    """Opens a shell in a run's container, by a command line in which no word is a person's."""
+
+    def open(self, run: Run, *, columns: int, rows: int) -> Shell:
+        """A shell that has begun, within a bound of its own. Raises TerminalFailed."""
+        ...
+
+
+class Claims(Protocol):
+    """Who holds something of which there is one, in all processes; a claim that is not renewed runs out."""
+
+    def take(self, name: str, holder: str, *, ttl_s: int) -> bool:
+        """Take or renew it; False while somebody else holds it. Raises Unavailable."""
+        ...
+
+    def release(self, name: str, holder: str) -> None:
+        """Let go of it, if the holder has it. Raises Unavailable."""
+        ...
 
 
 class Nudge(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from chat.events import Anchor, Checkpoint, Mode, Option, Text
 from chat.runs import Frozen, Role, RunStatus, StartKind, Verdict
@@ -13,6 +13,13 @@ Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+
 """An idempotency key: printable ASCII without spaces."""
 ItemId = Annotated[str, Field(min_length=1, max_length=64)]
 Handle = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+def _one_line(value: object) -> object:
+    """Without what does not show: control, direction, zero-width and tag characters."""
+    if not isinstance(value, str):
+        return value
+    return " ".join("".join(c if c.isprintable() else " " for c in value).split())
 
 
 class CreateProject(Frozen):
@@ -157,3 +164,12 @@ class HoldRequest(Frozen):
     generation: int = Field(ge=0)
     checkpoint: Checkpoint | None = None
     failure: str | None = Field(default=None, min_length=1, max_length=500)
+
+
+class OpenTerminal(Frozen):
+    """A terminal in the agent's container. `reason` is kept in the run's log, as one line of what can be
+    printed; the size is in characters."""
+
+    reason: Annotated[str, BeforeValidator(_one_line)] = Field(min_length=1, max_length=500)
+    cols: int = Field(ge=2, le=500)
+    rows: int = Field(ge=2, le=300)

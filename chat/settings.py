@@ -132,6 +132,8 @@ class Settings(BaseModel):
     ecs_events_queue_url: str | None = None
     run_token_secret_prefix: str = "omakase/run-token/"  # noqa: S105 - where tokens are kept, no token
     nudge_after_s: float = Field(default=30, ge=1, le=86_400)
+    exec_terminal: Literal["off", "on"] = "off"
+    exec_terminal_idle_s: int = Field(default=600, ge=1, le=1_200)
 
     # what a paused agent costs
     hold_after_s: float = Field(ge=0, le=2_592_000)

@@ -70,7 +70,7 @@ def vendor_faults(vendor: Path) -> list[str]:
         for path in named
         if not (vendor / path).exists()
     ]
-    for path in sorted(vendor.rglob("*.js")):
+    for path in sorted([*vendor.rglob("*.js"), *vendor.rglob("*.css")]):
         name = path.relative_to(vendor).as_posix()
         if named.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
             faults.append(f"{name}: VENDOR.md holds another sha256, or none")

@@ -70,6 +70,8 @@ class FakeAws:
     """How many more DescribeTasks do not yet see any task (eventual consistency)."""
     stopped: list[tuple[str, str]] = field(default_factory=list)
     on_stop: Callable[[str], None] | None = None
+    on_exec: Callable[[Answer], Answer] | None = None
+    """Opens the session that ExecuteCommand asks for; without it the task's exec agent is not there."""
     visibility_s: float = 0.0
     receptions_max: int = 5
 
@@ -253,6 +255,14 @@ class FakeAws:
             if self.on_stop is not None:
                 self.on_stop(arn)
         return {"task": task}
+
+    def do_ExecuteCommand(self, said: Answer) -> Answer:
+        task = self.tasks.get(said["task"])
+        if task is None or task["lastStatus"] != "RUNNING":
+            raise Refused("InvalidParameterException", "The task is stopped or does not exist.")
+        if self.on_exec is None:
+            raise Refused("TargetNotConnectedException", "The execute command failed.")
+        return {"interactive": True, "session": self.on_exec(said)}
 
     # --- Secrets Manager --------------------------------------------------------------------------
 

@@ -28,7 +28,9 @@ from web import (
     questions,
     runs,
     session,
+    sign_outs,
     streams,
+    terminals,
     tickets,
 )
 from web.endpoint import Web
@@ -69,6 +71,8 @@ def create_app(settings: Settings | None = None, chat: Chat | None = None) -> Fl
         limits=limits,
         tickets=tickets.Tickets(chat.redis),
         live=live.Live(chat, limits),
+        sign_outs=sign_outs.SignOuts(chat.redis),
+        terminals=terminals.OpenTerminals(),
     )
     auth.register(app, settings)
     problems.register(app)
@@ -80,6 +84,7 @@ def create_app(settings: Settings | None = None, chat: Chat | None = None) -> Fl
     ):  # fmt: skip
         app.register_blueprint(room.bp)
     live.register(app)
+    terminals.register(app)
     return app
 
 

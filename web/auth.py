@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chat.access import Level, Principal
 from chat.errors import Forbidden, Unauthenticated
 from chat.events import SenderKind
+from chat.ids import new_id
 from chat.service.tokens import Tokens
 from chat.settings import Settings
 
@@ -53,6 +54,13 @@ def remember(principal: Principal) -> None:
     session.clear()
     session.permanent = True
     session["who"] = {"id": principal.id, "name": principal.name, "level": principal.level}
+    session["sid"] = new_id("ses")
+
+
+def session_id() -> str | None:
+    """The name of this signing in, which signing out puts on a list (sign_outs.py)."""
+    sid = session.get("sid")
+    return sid if isinstance(sid, str) else None
 
 
 def person() -> Principal | None:

@@ -27,6 +27,8 @@ from web.problems import BadRequest, UnsupportedMediaType, from_validation
 
 if TYPE_CHECKING:
     from web.live import Live
+    from web.sign_outs import SignOuts
+    from web.terminals import OpenTerminals
     from web.tickets import Tickets
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
@@ -50,6 +52,8 @@ class Web:
     limits: Limits
     tickets: Tickets
     live: Live
+    sign_outs: SignOuts
+    terminals: OpenTerminals
 
 
 @dataclass

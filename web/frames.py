@@ -25,6 +25,11 @@ def text(payload: bytes) -> bytes:
     return b"\x81\x7f" + struct.pack("!Q", length) + payload
 
 
+def binary(payload: bytes) -> bytes:
+    """A whole binary message in one frame."""
+    return b"\x82" + text(payload)[1:]
+
+
 def close(code: int, reason: str) -> bytes:
     """A close frame; the reason is cut to the 123 bytes a control frame has room for."""
     words = reason.encode()[:123].decode(errors="ignore").encode()

@@ -44,5 +44,6 @@ def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's 
     made = getattr(getattr(worker, "wsgi", None), "extensions", {})
     if "web" in made:
         made["web"].live.stop()
+        made["web"].terminals.stop()
     if "tasks" in made:
         made["tasks"].stop()

@@ -19,7 +19,7 @@ from chat.access import Principal
 from chat.settings import Settings
 from web.problems import RateSpent
 
-Sort = Literal["message", "write", "read", "agent", "sign_in"]
+Sort = Literal["message", "write", "read", "agent", "sign_in", "terminal"]
 _TIMES: Final[dict[Sort, int]] = {"message": 1, "write": 5, "read": 50, "agent": 100}
 """Of MESSAGES_PER_MINUTE: with its 120 a principal reads 100 times and an agent reports
 200 times a second, and an address signs in once a second."""
@@ -34,6 +34,8 @@ class Limits:
             sort: RateLimitItemPerMinute(times * settings.messages_per_minute)
             for sort, times in _TIMES.items()
         }
+        # each leaves a record in the run's log, refused ones too: 10 a minute with the default of 120
+        self._items["terminal"] = RateLimitItemPerMinute(max(1, settings.messages_per_minute // 12))
         self._items["sign_in"] = RateLimitItemPerMinute(max(1, settings.messages_per_minute // 2))
 
     def hit(self, sort: Sort, who: Principal | str) -> None:

@@ -94,6 +94,11 @@ def before_handshake() -> None:
     web = cast("Web", current_app.extensions["web"])
     csrf.check_socket(request, web.chat.settings, signed_in=auth.person() is not None)
     web.limits.hit("read", auth.person() or request.remote_addr or "unknown")
+    demand_handshake()
+
+
+def demand_handshake() -> None:
+    """Refuse what is no WebSocket's handshake as we take it, and switch compression off."""
     if raw_socket(request.environ) is None:
         raise Unavailable("This server cannot hold a WebSocket.")
     if request.headers.get("Sec-WebSocket-Version") != "13":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request, session
 
-from chat.access import Principal
+from chat.access import Permission, Principal, may
 from chat.errors import Forbidden, Unauthenticated
 from web import auth
 from web.endpoint import Call, Who, answer, route
@@ -14,8 +14,12 @@ bp = Blueprint("session", __name__)
 
 
 def _shown(call: Call, principal: Principal) -> dict[str, object]:
-    shown = principal.model_dump(mode="json", include={"kind", "id", "name", "level"})
-    return {"principal": shown, "flower_url": call.chat.settings.flower_url}
+    terminal = call.chat.terminals.is_on and may(principal, Permission.EXEC, None)
+    return {
+        "principal": principal.model_dump(mode="json", include={"kind", "id", "name", "level"}),
+        "flower_url": call.chat.settings.flower_url,
+        "terminal": terminal,
+    }
 
 
 @route(bp, "POST", "/api/session", who=Who.ANYBODY, body=SignIn, answers={201: SessionShape},
@@ -35,6 +39,8 @@ def who_am_i(call: Call) -> Response:
 
 
 @route(bp, "DELETE", "/api/session", who=Who.ANYBODY, answers={204: None}, summary="Sign out")
-def sign_out(call: Call) -> Response:  # noqa: ARG001 - every view takes it
+def sign_out(call: Call) -> Response:
+    if (sid := auth.session_id()) is not None:
+        call.web.sign_outs.note(sid)
     session.clear()
     return Response(status=204)

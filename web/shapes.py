@@ -48,6 +48,8 @@ class SessionShape(Shape):
 
     principal: Who
     flower_url: str | None
+    terminal: bool
+    """Whether there are terminals here and this person may open one."""
 
 
 class TicketMade(Shape):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import orjson
 from pydantic import Field, ValidationError
-from wsproto.frame_protocol import Frame, FrameDecoder, MessageDecoder, Opcode, ParseFailed
 
 from chat.access import Principal
 from chat.errors import ChatError, Invalid, TooMany
@@ -18,19 +16,16 @@ from chat.requests import ItemId, Key, PostMessage
 from chat.runs import Frozen
 from web import frames
 from web.hub import HEARTBEAT_S, Hub, Seat
-from web.peers import Peer
 from web.problems import from_validation, unexpected
 from web.rooms import RunRoom
+from web.websockets import WebSocketPeer
 
-COMMANDS_A_SECOND: Final = 30.0
-COMMANDS_AT_ONCE: Final = 120
 WAITING_MAX: Final = 64
 SUBSCRIPTIONS_MAX: Final = 200
 NOBODIES_MAX: Final = 500
 """Connections of one process that have shown no credential yet."""
 FIRST_FRAME_S: Final = 10.0
 """How long a connection without a cookie may take to show its ticket."""
-SILENCE_S: Final = 2 * HEARTBEAT_S + 5
 
 
 class Auth(Frozen):
@@ -89,27 +84,20 @@ _COMMANDS: Final[dict[str, type[Command]]] = {
 HELLO: Final = frames.message({"type": "hello", "heartbeat_ms": HEARTBEAT_S * 1_000})
 
 
-class LiveSocket(Peer):
+class LiveSocket(WebSocketPeer):
     """One browser page's connection. `redeem(ticket)` gives the principal a ticket was made for."""
 
-    __slots__ = ("_allowance", "_decoder", "_messages",
-        "_nobody", "_pieces", "_refilled", "_size", "_waiting", "_working", "principal", "redeem")  # fmt: skip
+    __slots__ = ("_nobody", "_waiting", "_working", "principal", "redeem")
 
     def __init__(
         self, hub: Hub, principal: Principal | None, redeem: Callable[[str], Principal]
     ) -> None:
-        super().__init__(hub, frames.WEBSOCKET)
+        super().__init__(hub)
         self.principal = principal
         self.redeem = redeem
         self._nobody = False
-        self._decoder: FrameDecoder | None = None
-        self._messages = MessageDecoder()
-        self._pieces: list[str] = []
-        self._size = 0
         self._waiting: deque[Send | Typing | ReadMark] | None = None
         self._working = False
-        self._allowance = float(COMMANDS_AT_ONCE)
-        self._refilled = self.heard
 
     # the connection
 
@@ -151,88 +139,10 @@ class LiveSocket(Peer):
         if self.principal is not None:
             self.hub.count(self.principal, -1)
 
-    def beat(self, now: float) -> None:
-        """A ping of ours: a browser that is offline keeps its socket open and silent."""
-        if now - self.heard > SILENCE_S:
-            self.expel(4408, "no pong")
-        else:
-            self.push(frames.PING)
-
-    def too_slow(self) -> None:
-        """The other end does not read."""
-        self.expel(4000, "resume from your cursor")
-
-    def go_away(self) -> None:
-        """The process ends."""
-        self.expel(1001, "the server is going away")
-
-    def expel(self, code: int, reason: str) -> None:
-        """Close with a code and its reason."""
-        self.finish(frames.close(code, reason))
-
-    # frames
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the other end. An idle socket keeps no parser."""
-        if self.closing:
-            return
-        self.heard = time.monotonic()
-        if self._decoder is None:
-            self._decoder = FrameDecoder(client=False)
-        decoder = self._decoder
-        try:
-            decoder.receive_bytes(data)
-            while self._open() and (frame := decoder.process_buffer()) is not None:
-                self._frame(frame)
-        except ParseFailed as error:
-            self.expel(int(error.code), "not a frame as RFC 6455 has it")
-            return
-        if decoder.header is None and not len(decoder.buffer):
-            self._decoder = None
-
-    def _open(self) -> bool:
-        return not self.closing
-
-    def _frame(self, frame: Frame) -> None:
-        if not frame.opcode.iscontrol():
-            frame = self._messages.process_frame(frame)
-        if frame.opcode is Opcode.TEXT:
-            assert isinstance(frame.payload, str)  # noqa: S101 - what wsproto promises
-            self._size += len(frame.payload.encode())
-            if self._size > self.hub.chat.settings.frame_max_bytes:
-                self.expel(1009, "larger than a frame may be")
-                return
-            self._pieces.append(frame.payload)
-            if frame.message_finished:
-                whole = "".join(self._pieces)
-                self._pieces, self._size = [], 0
-                if self._may_go_on():
-                    self._message(whole)
-        elif frame.opcode is Opcode.PING:
-            if self._may_go_on():
-                assert isinstance(frame.payload, bytes)  # noqa: S101 - what wsproto promises
-                self.push(frames.pong(frame.payload))
-        elif frame.opcode is Opcode.CLOSE:
-            self.expel(1000, "")
-        elif frame.opcode is Opcode.BINARY:
-            self.expel(1003, "text only")
-
-    def _may_go_on(self) -> bool:
-        """One more command: a bucket that holds COMMANDS_AT_ONCE and fills COMMANDS_A_SECOND."""
-        self._allowance = min(
-            float(COMMANDS_AT_ONCE),
-            self._allowance + (self.heard - self._refilled) * COMMANDS_A_SECOND,
-        )
-        self._refilled = self.heard
-        if self._allowance < 1:
-            self.expel(4429, "too many frames")
-            return False
-        self._allowance -= 1
-        return True
-
     # commands
 
-    def _message(self, words: str) -> None:
+    def text(self, words: str) -> None:
+        """A command."""
         try:
             value = orjson.loads(words)
         except orjson.JSONDecodeError:

@@ -1,4 +1,5 @@
 """A named command in a task's container, by ECS Exec: the nudge that says "look into your mailbox now".
+(An owner's terminal is opened by the same way: ecs_shells.py.)
 
     ExecuteCommand (ecs) -> session{streamUrl, tokenValue} -> data channel -> output until it ends
 
@@ -29,6 +30,7 @@ from chat.adapters.ecs_exec_commands import COMMANDS, command_line
 from chat.adapters.ecs_exec_failures import by_end, by_error, by_status, sentence
 from chat.adapters.ssm_channel.client import Channel, Outcome, Unreachable, connect
 from chat.adapters.ssm_channel.session import Event, Output, Ready, Session
+from chat.errors import Invalid
 from chat.ports import NudgeFailure, NudgeResult
 from chat.runs import Run
 
@@ -118,6 +120,9 @@ class EcsExec:
         Raises Invalid for a command that is not named here; every other failure is in the result.
         """
         command_line(name, *arguments)
+        sign = COMMANDS[name].sign
+        if sign is None:
+            raise Invalid(f"The command {name!r} is opened for a person, not run.")
         started = monotonic()
         deadline = started + self._deadline_s
         said = _Said()
@@ -128,7 +133,7 @@ class EcsExec:
         except ExecFailed as error:
             failure, detail = error.failure, str(error)
         else:
-            failure, detail = _judge(outcome, said, COMMANDS[name].sign.encode())
+            failure, detail = _judge(outcome, said, sign.encode())
         duration_ms = int((monotonic() - started) * 1000)
         return CommandResult(failure, detail, bytes(said.output), duration_ms)
 

@@ -21,10 +21,13 @@ ARGUMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@=/+-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that may be run. `sign` is what it prints when it has done its work."""
+    """A command that may be run. `sign` is what it prints when it has done its work.
+
+    One without a sign is a shell: it is opened for an owner, takes no argument at all, and is never run.
+    """
 
     words: tuple[str, ...]
-    sign: str
+    sign: str | None
 
 
 PYZ: Final = "/opt/omakase/agent-hooks.pyz"
@@ -34,6 +37,10 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "look": Command((*_HOOKS, "look"), sign="omakase: looking"),
         "status": Command((*_HOOKS, "status"), sign='"run_id"'),
+        # bash where the image has it, for its line editing; these words are ours to the last one
+        "shell": Command(
+            ("sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"), sign=None
+        ),
     }
 )
 
@@ -43,6 +50,8 @@ def command_line(name: str, *arguments: str) -> str:
     command = COMMANDS.get(name)
     if command is None:
         raise Invalid(f"There is no command {name!r}; there are {', '.join(COMMANDS)}.")
+    if arguments and command.sign is None:
+        raise Invalid(f"The command {name!r} takes no argument.")
     for argument in arguments:
         if not ARGUMENT.fullmatch(argument):
             raise Invalid(

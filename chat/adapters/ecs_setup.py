@@ -11,13 +11,14 @@ from chat.adapters.ecs_events import TaskEvents, queue_client
 from chat.adapters.ecs_exec import EcsExec, exec_client
 from chat.adapters.ecs_runtime import CONTAINER, EcsRuntime, Place, clients
 from chat.adapters.ecs_shape import SHIPPED, Shape
+from chat.adapters.ecs_shells import EcsShells
 from chat.errors import Invalid
 from chat.runs import Run
 from chat.settings import Settings
 
 
 class EcsParts:
-    """Runtime, nudge and events of one installation."""
+    """Runtime, nudge, events and shells of one installation."""
 
     def __init__(self, settings: Settings, shape: Callable[[Run], Shape] = SHIPPED) -> None:
         self._settings = settings
@@ -25,6 +26,7 @@ class EcsParts:
         self.runtime = lru_cache(maxsize=1)(self._runtime)
         self.nudge = lru_cache(maxsize=1)(self._nudge)
         self.events = lru_cache(maxsize=1)(self._events)
+        self.shells = lru_cache(maxsize=1)(self._shells)
 
     @property
     def _region(self) -> str | None:
@@ -60,6 +62,10 @@ class EcsParts:
         return EcsExec(
             exec_client(region=region), container=CONTAINER, cluster=self._settings.ecs_cluster
         )
+
+    def _shells(self) -> EcsShells | None:
+        way_in = self.nudge()
+        return EcsShells(way_in) if way_in is not None else None
 
     def _events(self) -> TaskEvents | None:
         url = self._settings.ecs_events_queue_url

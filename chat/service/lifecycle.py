@@ -294,10 +294,12 @@ class Lifecycle:
             return False
         return not done.repeated
 
-    def notice(self, run_id: str, body: NoticeBody, *, once: str) -> EventJson:
+    def notice(
+        self, run_id: str, body: NoticeBody, *, once: str, by: Principal = SYSTEM
+    ) -> EventJson:
         """Say what was done for a run, whether or not it has ended; the same `once` finds the first notice."""
         one = draft(
-            run_id, SYSTEM.sender(), body, now=self._context.now(), after_end=True,
+            run_id, by.sender(), body, now=self._context.now(), after_end=True,
             idempotency_key=f"notice:{once}",
         )  # fmt: skip
         return self._context.event(run_id, self._context.log.append(run_id, [one])[0].record)

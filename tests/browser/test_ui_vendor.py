@@ -11,14 +11,15 @@ VENDOR = Path(__file__).resolve().parents[2] / "web" / "static" / "vendor"
 
 def test_every_vendored_file_has_the_hash_that_is_written_down() -> None:
     rows = re.findall(
-        r"^\| (\S+\.js) \| (\d+) \| ([0-9a-f]{64}) \|$",
+        r"^\| (\S+\.(?:js|css)) \| (\d+) \| ([0-9a-f]{64}) \|$",
         (VENDOR / "VENDOR.md").read_text(),
         re.MULTILINE,
     )
     written = {name: digest for name, _, digest in rows}
     found = {
         str(path.relative_to(VENDOR)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in VENDOR.rglob("*.js")
+        for kind in ("*.js", "*.css")
+        for path in VENDOR.rglob(kind)
     }
     assert found == written
     assert len(found) >= 20

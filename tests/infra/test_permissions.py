@@ -143,18 +143,31 @@ retried(client.stop_task, cluster=c)
 # --- what the template grants ---------------------------------------------------------------------
 
 
-def statements(template: dict[str, Any], role: str) -> list[dict[str, Any]]:
+def statements(
+    template: dict[str, Any], role: str, *, on: frozenset[str] = frozenset()
+) -> list[dict[str, Any]]:
+    """What a role may, where the conditions in `on` hold and no others do."""
     resources = template["Resources"]
     properties = resources[role]["Properties"]
+    attached = [chosen(one, on) for one in properties.get("ManagedPolicyArns", [])]
     managed = [
-        resources[one["Ref"]]["Properties"] for one in properties.get("ManagedPolicyArns", [])
+        resources[one["Ref"]]["Properties"] for one in attached if one["Ref"] != "AWS::NoValue"
     ]
     documents = [one["PolicyDocument"] for one in [*properties.get("Policies", []), *managed]]
     return [one for document in documents for one in document["Statement"]]
 
 
-def granted(template: dict[str, Any], role: str) -> set[str]:
-    actions = [one["Action"] for one in statements(template, role)]
+def chosen(value: dict[str, Any], on: frozenset[str]) -> dict[str, Any]:
+    """The branch of an !If that is taken, or the value itself."""
+    if "Fn::If" not in value:
+        return value
+    condition, then, otherwise = value["Fn::If"]
+    branch: dict[str, Any] = then if condition in on else otherwise
+    return branch
+
+
+def granted(template: dict[str, Any], role: str, *, on: frozenset[str] = frozenset()) -> set[str]:
+    actions = [one["Action"] for one in statements(template, role, on=on)]
     return {one for given in actions for one in ([given] if isinstance(given, str) else given)}
 
 
@@ -173,6 +186,26 @@ def test_the_web_may_use_the_store_and_its_tunnel(template: dict[str, Any], aske
 
     assert may - EXEC == store - set(NOT_GRANTED)
     assert may >= EXEC
+
+
+TERMINAL_ON = frozenset({"TerminalOn"})
+
+
+def test_the_web_may_enter_agents_tasks_only_where_terminals_are_switched_on(
+    template: dict[str, Any], asked: set[str]
+):
+    more = granted(template, "WebTaskRole", on=TERMINAL_ON) - granted(template, "WebTaskRole")
+
+    assert template["Parameters"]["ExecTerminal"]["Default"] == "off"
+    assert template["Conditions"]["TerminalOn"] == {"Fn::Equals": [{"Ref": "ExecTerminal"}, "on"]}
+    source = (ROOT / "chat" / "adapters" / "ecs_exec.py").read_text()
+    assert more == calls(source, {"ecs"}) == {"ecs:ExecuteCommand", "ecs:DescribeTasks"}
+    assert more <= asked
+    by_sid = {one.get("Sid"): one for one in statements(template, "WebTaskRole", on=TERMINAL_ON)}
+    assert by_sid["Nudge"]["Condition"] == {"StringEquals": {"ecs:container-name": "agent"}}
+    assert by_sid["Nudge"]["Resource"][0] == {"Fn::GetAtt": ["AgentCluster", "Arn"]}
+    for one in (by_sid["Nudge"]["Resource"][1], by_sid["Look"]["Resource"]):
+        assert one["Fn::Sub"].endswith(":task/${AgentCluster}/*")
 
 
 def test_an_agents_own_role_opens_its_exec_channel_and_nothing_else(template: dict[str, Any]):

@@ -162,6 +162,7 @@ class Channel:
         self._ended: Ended | None = None
         self._lost: str | None = None
         self._deaf = False  # the other side takes nothing more
+        self._woken = False
         self._ping_at = monotonic() + PING_S
         self._bell, self._ringer = socket.socketpair()
         for end in (wire, self._bell, self._ringer):
@@ -195,10 +196,28 @@ class Channel:
         """Ask the agent to end the command; `run` returns when it has. Any thread."""
         self._tell(self._session.terminate)
 
-    def run(self, on_event: Callable[[Event], None], *, deadline: float) -> Outcome:
+    def wake(self) -> None:
+        """Let `run` return soon, as if its deadline had come; also one that has not begun. Any thread."""
+        self._woken = True
+        self._tell(lambda: None)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that were written and are not acknowledged. Any thread."""
+        with self._lock:
+            return self._session.backlog
+
+    def run(
+        self,
+        on_event: Callable[[Event], None],
+        *,
+        deadline: float,
+        on_turn: Callable[[], None] | None = None,
+    ) -> Outcome:
         """Pump until the end, the loss of the connection, or the deadline; may be called again then.
 
-        `on_event` is called in this thread with each event of the session, and `Ended` is the last.
+        `on_event` is called in this thread with each event of the session, and `Ended` is the last;
+        `on_turn` after the events of one read. While either waits, nothing more is read.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(self._wire, selectors.EVENT_READ)
@@ -208,10 +227,15 @@ class Channel:
                     events = self._session.tick(_now_ms())
                     wake_s = self._fill()
                 self._deliver(events, on_event)
-                if monotonic() >= deadline or self._ended is not None:
+                if self._woken or monotonic() >= deadline or self._ended is not None:
                     break
+                if on_turn is not None:
+                    on_turn()
                 self._wait(selector, min(deadline, wake_s))
                 self._deliver(self._read(), on_event)
+        self._woken = False
+        if on_turn is not None:
+            on_turn()
         return Outcome(ended=self._ended, lost=None if self._ended else self._lost)
 
     def close(self) -> None:

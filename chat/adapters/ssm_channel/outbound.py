@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from chat.adapters.ssm_channel.frames import Flags, Frame, MessageType, encode
+from chat.adapters.ssm_channel.frames import PAYLOAD_OFFSET, Flags, Frame, MessageType, encode
 
 CHUNK_BYTES: Final = 1_024
 RESEND_FIRST_MS: Final = 200
@@ -52,6 +52,13 @@ class Outbound:
     def empty(self) -> bool:
         """Whether everything was sent and acknowledged."""
         return not self._waiting and not self._sent
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of payload that wait or are under way."""
+        return self._waiting_bytes + sum(
+            len(sent.data) - PAYLOAD_OFFSET for sent in self._sent.values()
+        )
 
     @property
     def given_up(self) -> bool:

@@ -163,6 +163,11 @@ class Session:
         """Whether nothing is left to be sent or acknowledged."""
         return not self._now and self._outbound.empty
 
+    @property
+    def backlog(self) -> int:
+        """Bytes of ours that the agent has not acknowledged yet."""
+        return self._outbound.backlog
+
     def outgoing(self, now_ms: int) -> list[bytes]:
         """The binary messages to send now, in order."""
         out, self._now = self._now, []

@@ -9,10 +9,11 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 npm init -y >/dev/null
 npm install --ignore-scripts --no-audit --no-fund --silent \
-  lit@3.3.3 marked@18.2.1 dompurify@3.4.18 @highlightjs/cdn-assets@11.12.0
+  lit@3.3.3 marked@18.2.1 dompurify@3.4.18 @highlightjs/cdn-assets@11.12.0 \
+  @xterm/xterm@6.0.0 @xterm/addon-fit@0.11.0
 m=node_modules
-rm -rf "$here/lit" "$here/highlight" "$here/marked.js" "$here/purify.js"
-mkdir -p "$here/lit/directives" "$here/highlight/languages"
+rm -rf "$here/lit" "$here/highlight" "$here/xterm" "$here/marked.js" "$here/purify.js"
+mkdir -p "$here/lit/directives" "$here/highlight/languages" "$here/xterm"
 
 relative() { # file depth-prefix
   sed -E -e "s#(from|import)\"@lit/reactive-element\"#\1\"$2reactive-element.js\"#g" \
@@ -39,6 +40,10 @@ for name in bash css diff go javascript json python rust sql typescript xml yaml
 done
 cp $m/lit/LICENSE "$here/lit/LICENSE"
 cp $m/@highlightjs/cdn-assets/LICENSE "$here/highlight/LICENSE"
+cp $m/@xterm/xterm/lib/xterm.mjs "$here/xterm/xterm.js"
+cp $m/@xterm/xterm/css/xterm.css "$here/xterm/xterm.css"
+cp $m/@xterm/addon-fit/lib/addon-fit.mjs "$here/xterm/addon-fit.js"
+cp $m/@xterm/xterm/LICENSE "$here/xterm/LICENSE"
 
 cd "$here"
 {
@@ -53,10 +58,12 @@ cd "$here"
   echo "| marked | 18.2.1 | MIT | https://www.npmjs.com/package/marked/v/18.2.1 |"
   echo "| DOMPurify | 3.4.18 | MPL-2.0 OR Apache-2.0 | https://www.npmjs.com/package/dompurify/v/3.4.18 |"
   echo "| highlight.js (\`@highlightjs/cdn-assets\`, core and languages) | 11.12.0 | BSD-3-Clause | https://www.npmjs.com/package/@highlightjs/cdn-assets/v/11.12.0 |"
+  echo "| xterm.js (\`@xterm/xterm\`, loaded only with a terminal) | 6.0.0 | MIT | https://www.npmjs.com/package/@xterm/xterm/v/6.0.0 |"
+  echo "| xterm.js's fit (\`@xterm/addon-fit\`) | 0.11.0 | MIT | https://www.npmjs.com/package/@xterm/addon-fit/v/0.11.0 |"
   echo
   echo "| file | bytes | sha256 |"
   echo "|---|---|---|"
-  find . -name '*.js' | LC_ALL=C sort | sed 's#^\./##' | while read -r file; do
+  find . -name '*.js' -o -name '*.css' | LC_ALL=C sort | sed 's#^\./##' | while read -r file; do
     echo "| $file | $(wc -c <"$file" | tr -d ' ') | $(sha256sum "$file" | cut -d' ' -f1) |"
   done
 } >VENDOR.md

@@ -102,6 +102,12 @@ export class ChatPanel extends LightElement {
         <div class="chat-who"><h2>${name}</h2><p><span class="role">${ROLE[run?.role ?? ""] ?? ""}</span> ${statusMark(view.status, view.phase)}</p></div>
         <div class="chat-actions">
           ${run ? html`<run-orders .client=${client} .runId=${feed.runId} .agentName=${name} .isHeld=${view.held || ["paused", "suspended"].includes(view.status)} .mayHold=${run.start === "launch" && ["paused", "waiting"].includes(view.status)} .isEnded=${view.isEnded}></run-orders>` : ""}
+          ${
+            // only in the dashboard, whose page has the dialog for it
+            this.closable && client.mayOpenTerminal && run?.start === "launch" && !view.isEnded && view.status !== "suspended"
+              ? html`<button class="ghost" type="button" aria-label="Open a terminal in ${name}'s container" @click=${() => this.emit("open-terminal", { run })}>${icon("terminal")} Terminal…</button>`
+              : ""
+          }
           ${this.closable ? html`<button class="quiet close" type="button" aria-label="Close chat" @click=${() => this.emit("close-chat")}>${icon("close")}</button>` : ""}
         </div>
       </header>

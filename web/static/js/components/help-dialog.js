@@ -8,6 +8,7 @@ const KEYS = [
   ["Ctrl + Enter", "Send and interrupt the current step"],
   ["↑", "In an empty composer: edit the last queued message"],
   ["j  k", "Next and previous card"],
+  ["F6", "Leave an open terminal"],
   ["Esc", "Close what is on top"],
   ["?", "This list"],
 ];

@@ -22,6 +22,7 @@ const PATHS = {
   again: svg`<path d="M5 12a7 7 0 1 1 2.200 5.100M5 19v-4.500h4.500"/>`,
   skip: svg`<path d="M5 6.500l7 5.500-7 5.500zM12 6.500l7 5.500-7 5.500zM20 6v12"/>`,
   after: svg`<path d="M4 6h7M4 12h7M4 18h7M15 6v9M12 12.500l3 3.500 3-3.500"/>`,
+  terminal: svg`<path d="M5 7l5 5-5 5M12 18h7"/>`,
   plus: svg`<path d="M12 5v14M5 12h14"/>`,
 };
 

@@ -37,6 +37,11 @@ export class ProjectPage extends LightElement {
       const { what, feature } = /** @type {CustomEvent} */ (event).detail;
       void /** @type {import("./pipeline-dialog.js").PipelineDialog} */ (this.querySelector("pipeline-dialog")).show(what, feature);
     });
+    this.addEventListener("open-terminal", async (event) => {
+      const { run } = /** @type {CustomEvent} */ (event).detail;
+      await import("./terminal-dialog.js"); // few need it
+      void /** @type {any} */ (this.querySelector("terminal-dialog"))?.show(run);
+    });
     this.addEventListener("sidebar-closed", () => this.emit("select-run", { runId: "" }));
   }
 
@@ -71,7 +76,8 @@ export class ProjectPage extends LightElement {
         <chat-sidebar .run=${this.run}></chat-sidebar>
       </div>
       <attach-dialog></attach-dialog>
-      <pipeline-dialog .state=${state}></pipeline-dialog>`;
+      <pipeline-dialog .state=${state}></pipeline-dialog>
+      <terminal-dialog></terminal-dialog>`;
   }
 }
 customElements.define("project-page", ProjectPage);

@@ -45,6 +45,8 @@ export class SharedClient {
     this.principal = null;
     /** @type {string|null} where Celery tasks are shown */
     this.flowerUrl = null;
+    /** Whether there are terminals here and this person may open one; the server asks again. */
+    this.mayOpenTerminal = false;
     this.storage = new SafeStorage();
     this.drafts = new Drafts(this.storage);
     this.readMarks = new ReadMarks(this.storage);
@@ -93,6 +95,7 @@ export class SharedClient {
         const session = await this.api.session();
         this.principal = session.principal;
         this.flowerUrl = session.flower_url;
+        this.mayOpenTerminal = session.terminal === true;
       } catch {
         // 401 is told by isSignedOut; anything else shows where it is asked for
       }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from supervisor import TIED
@@ -21,6 +22,10 @@ from supervisor import TIED
 from chat.adapters import embedded_redis
 from chat.adapters.embedded_redis import EmbeddedRedis
 from chat.settings import Settings, load_settings
+
+# the machine is shared: how long one example takes says nothing about our code (bench/ does)
+hypothesis.settings.register_profile("no-clock", deadline=None)
+hypothesis.settings.load_profile("no-clock")
 
 
 @pytest.fixture(scope="session")

@@ -69,9 +69,7 @@ def same_but_for_type_padding_and_digest(ours: bytes, theirs: bytes) -> None:
     assert (ours[:4], ours[36:80], ours[112:]) == (theirs[:4], theirs[36:80], theirs[112:])
 
 
-quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick

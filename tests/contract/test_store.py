@@ -215,7 +215,6 @@ def test_two_writers_of_the_same_batch_at_once_leave_it_there_once(store, new_ru
 
 @settings(
     max_examples=15,
-    deadline=None,
     # the store is shared by the examples: each has a run of its own
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -295,7 +295,6 @@ def test_no_order_of_acting_loses_doubles_or_strands_a_message(world: World) -> 
                 Phase.generate,
             ),  # a failing story is printed as it is: shrinking takes minutes
             derandomize=True,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -227,7 +227,6 @@ STORY = st.lists(
 def test_any_story_with_deaths_anywhere_has_one_run_for_each_turn_and_loses_no_word(world: World):
     @settings(
         max_examples=25,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

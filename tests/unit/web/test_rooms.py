@@ -125,7 +125,7 @@ def in_a_room(story) -> None:
     asyncio.run(run())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["append", "lose", "append_many", "join", "twice", "pass"]),

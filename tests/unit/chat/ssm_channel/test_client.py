@@ -83,7 +83,7 @@ few = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(fates=few, words=st.binary(min_size=1, max_size=6_000))
 def test_over_a_socket_too_all_arrives_in_order_whatever_the_weather(fates, words):
     agent = FakeAgent(output=words, expects=len(words))

@@ -144,7 +144,7 @@ fate = st.one_of(
 fates = st.lists(fate, max_size=60)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     out=fates, back=fates, written=st.binary(max_size=9_000), printed=st.binary(max_size=9_000),
     chunk=st.integers(100, 1_024), handshake=st.booleans(),
@@ -174,7 +174,7 @@ def test_whatever_is_lost_doubled_damaged_or_late_both_ways_all_of_it_arrives_in
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(messages=st.lists(st.one_of(st.binary(max_size=300), st.builds(
     pack, st.sampled_from(["output_stream_data", "acknowledge", "channel_closed", "x", "start_publication"]),
     st.integers(-5, 2_000), st.one_of(st.binary(max_size=40), st.sampled_from(

@@ -476,3 +476,9 @@ def test_a_nudge_stands_on_its_messages_way_and_leads_to_its_celery_task(
     expect(bubble.locator(".nudge").last).to_contain_text("Nudged · 1.2 s")
     expect(bubble.locator(".ticks-word")).to_have_text("Taken")
     expect(mine(nori, "Renamed").locator(".nudge")).to_have_count(0)
+    expect(nori.get_by_text(why)).to_have_count(1)
+    order = kitchen.emit(story.nori, "order", {"action": "pause"}, ANNA)
+    kitchen.emit(
+        story.nori, "notice", nudge | {"ids": [order["id"]], "text": "It was for an order."}
+    )
+    expect(nori.locator(".row[data-kind=notice]:visible")).to_contain_text(["for an order"])

@@ -25,6 +25,7 @@ from agent_hooks.envelope import TRAIL, around
 from agent_hooks.envelope import one as fenced
 from chat.adapters.ecs_exec_commands import COMMANDS
 from chat.runs import Role
+from tests import cloud, container
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "infra" / "agent"
@@ -108,14 +109,16 @@ def test_only_named_files_are_copied_and_all_of_them_are_let_through():
 def test_entrypoint_and_command_are_lists_so_that_signals_arrive():
     entrypoint, command = json.loads(of("ENTRYPOINT")[-1]), json.loads(of("CMD")[-1])
 
-    assert entrypoint == ["python3", "-I", PYZ, "run", "--"]
+    assert entrypoint == ["python3", "-I", PYZ, "run", "--"] == cloud.ENTRYPOINT
+    assert of("USER")[-1] == f"{container.AGENT}:{container.AGENT}"
     assert _parser().parse_args(entrypoint[3:] + command).rest == ["--", *command]
     assert command[0] == "claude"
 
 
 def test_the_program_is_where_ecs_exec_looks_for_it_and_finds_the_same_run():
     hooks = [command for command in COMMANDS.values() if command.sign is not None]
-    assert {command.words[1] for command in hooks} == {PYZ}
+    # -I -S: root has the agent's HOME, and must not execute what lies there
+    assert {command.words[:-1] for command in hooks} == {("python3", "-I", "-S", PYZ)}
     assert len(hooks) == 2  # the third is the owner's shell
     environment = dict(pair.split("=", 1) for pair in shlex.split(" ".join(of("ENV"))))
     # root's home is another one

@@ -30,6 +30,8 @@ def web(own_server: Callable[..., Server], template: dict[str, Any], node: Node)
         "ALLOWED_ORIGINS": f"{PEOPLE},http://localhost:8000",
         "LOCAL_SIGN_IN": "on",
         "RUNTIME": "ecs",
+        "AGENTS_FILE": "",
+        "FLOWER_URL": "",
         "LOG_LEVEL": "INFO",
     }
     # the store is the test's own, and Redis a node like the template's

@@ -169,6 +169,8 @@ export class ChatLog extends LightElement {
       case "status":
         return html`<p class="line muted">${statusWord(event.body.status, event.body.phase)}${event.body.detail ? html`: ${event.body.detail}` : ""} · ${time}</p>`;
       case "notice":
+        // a nudge stands on its messages' way; where none of them is here, as a line
+        if (event.body.about === "nudge" && event.body.ids?.some((/** @type {string} */ id) => view.byId.get(id)?.kind === "message")) return "";
         return html`<p class="line muted">${this.renderNotice(event.body)} · ${time}</p>`;
       case "error":
         return html`<div class="error-note"><p><strong>${event.body.summary}</strong> ${time}</p>

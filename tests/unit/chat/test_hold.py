@@ -17,6 +17,7 @@ from chat.runs import Run, RunStatus
 from chat.service.launching import HOLD_GRACE_MS
 from tests.crashing import Process, dies
 from tests.ecs_world import EcsWorld, runtime_on
+from tests.fake_aws import Fault, Refused
 from tests.world import ANNA, Talk, World
 
 HOUR_MS = 3_600_000
@@ -639,6 +640,24 @@ def test_a_task_that_stays_although_it_is_on_hold_is_stopped_and_waited_for(ecs:
     ecs.aws.move(first, "STOPPED", exit_code=137)
     ecs.beat()
     assert len(ecs.aws.tasks) == 2
+
+
+def test_while_ecs_does_not_say_whether_the_task_before_is_gone_no_other_is_started(
+    ecs: EcsWorld,
+) -> None:
+    talk, first = task_at_work(ecs)
+    hold(talk)
+    ecs.world.work_off()
+    talk.post()
+    talk.drain()
+    ecs.world.tasks.take()
+    throttled = Refused("ThrottlingException", "Rate exceeded")
+    ecs.aws.faults.append(Fault("DescribeTasks", throttled, times=2))
+    assert ecs.world.chat.delivery.launch(talk.id) is None
+    assert (ecs.status(talk.id), len(ecs.aws.tasks)) == ("suspended", 1)
+    ecs.aws.move(first, "STOPPED", exit_code=0)
+    ecs.beat()
+    assert (ecs.status(talk.id), len(ecs.aws.tasks)) == ("starting", 2)
 
 
 def test_a_run_that_comes_back_waits_for_room_like_any_other(ecs: EcsWorld) -> None:

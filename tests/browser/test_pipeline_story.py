@@ -106,10 +106,10 @@ class Place:
     """Turns that the test has played."""
 
     def turns(self) -> list[dict[str, Any]]:
-        """Of the only feature there is."""
+        """Of the only feature there is, or will be."""
         (project,) = self.chat.store.projects()
-        (line,) = self.anna.get(f"/api/projects/{project.id}/pipelines").json["pipelines"]
-        turns: list[dict[str, Any]] = line["turns"]
+        lines = self.anna.get(f"/api/projects/{project.id}/pipelines").json["pipelines"]
+        turns: list[dict[str, Any]] = lines[0]["turns"] if lines else []
         return turns
 
     def next_agent(self) -> Agent:
@@ -148,6 +148,7 @@ def page(ui_chromium: Browser, place: Place) -> Iterator[Page]:
     page.goto(place.server.origin)
     page.get_by_label("Your name").fill("Anna")
     page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="What is being made")).to_be_visible()
     yield page
     context.close()
     assert errors == []

@@ -22,6 +22,7 @@ from typing import Any
 
 import build_pyz
 import pytest
+from supervisor import TIED
 
 import chat.roles
 from chat.adapters import embedded_redis
@@ -172,7 +173,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with ExitStack() as stack:
         inside = stack.enter_context(container.file_system())
         # a Redis of its own: beat tidies away runs that its store does not know
-        redis = embedded_redis.start(folder, appendfsync="no")
+        redis = embedded_redis.start(folder, appendfsync="no", before=TIED)
         stack.callback(redis.stop)
         moto_url = stack.enter_context(moto())
         started: list[Server] = []

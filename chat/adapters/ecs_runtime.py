@@ -20,6 +20,7 @@ import boto3
 import structlog
 from botocore.exceptions import ClientError
 
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_definitions import TOKEN_VARIABLE, Definition, Definitions
 from chat.adapters.ecs_faults import (
     CONFIG,
@@ -59,7 +60,9 @@ class Place:
 def clients(*, region: str | None, endpoint_url: str | None = None) -> tuple[Any, Any]:
     """Clients of ECS and Secrets Manager; credentials and region by boto3's own rules."""
     made = [
-        boto3.client(name, region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+        whole_answers(
+            boto3.client(name, region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+        )
         for name in ("ecs", "secretsmanager")
     ]
     return made[0], made[1]
@@ -99,8 +102,10 @@ class EcsRuntime:
         if tasks:
             return self._started(str(tasks[0]["taskArn"]), definition)
         reason = str(failures[0].get("reason", "")) if failures else ""
-        if not failures or is_no_room(reason) or reason == "AGENT":
-            raise NotStarted(reason_words(reason) if reason else "ECS started nothing.")
+        if not failures:
+            raise Unavailable("ECS says neither that it started the task nor why it did not.")
+        if is_no_room(reason) or reason == "AGENT":
+            raise NotStarted(reason_words(reason))
         detail = str(failures[0].get("detail") or "")
         raise Invalid(f"ECS refuses the task: {reason} {detail}".strip())
 

@@ -139,6 +139,11 @@ class Store(Protocol):
         """Set named fields of `Run` (as their JSON values). Raises NotFound when there is no such run."""
         ...
 
+    def update_run_if(self, run_id: str, expected: Mapping[str, Any], **changes: Any) -> bool:
+        """The same, while the named fields still have the values in `expected`; False when they have not,
+        or when there is no such run. A repeat whose first answer was lost may find its own change."""
+        ...
+
     def run(self, run_id: str) -> Run | None:
         """Consistent read."""
         ...
@@ -564,10 +569,12 @@ class Runtime(Protocol):
         """The state of each handle; one that could not be asked for is left out."""
         ...
 
-    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+    def settle(
+        self, runs: Sequence[Run], *, overdue: Collection[str], young: Collection[str] = ()
+    ) -> dict[str, Alive]:
         """Give back what ended runs held. The runs of which nothing is left, with their process's end;
-        what still runs of those in `overdue` is told to stop. Runs that could not be asked for are
-        left out."""
+        what still runs of those in `overdue` is told to stop. That nothing is seen of those in `young`
+        says nothing yet. Runs that could not be asked for are left out."""
         ...
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from chat.drafts import iso
 from chat.errors import Invalid, NotFound, NotStarted, Unavailable
+from chat.events import About, NoticeBody
 from chat.ports import Runtime, Started
 from chat.runs import ENDED, Run, RunStatus
 from chat.service.carry_over import CarryOver
@@ -68,15 +70,23 @@ class Launching:
         started = self._started(run)
         if started is None:
             return None
-        context.store.update_run(
+        noted = context.store.update_run_if(
             run_id,
+            {"generation": run.generation},
             handle=started.handle,
             launched_at=iso(context.now()),
             log_group=started.log_group,
             log_stream=started.log_stream,
             launch_after=None,
         )
+        if not noted:  # another worker was refused and has begun another generation: this one is nobody's
+            self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
+            return None
         if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
+            # said in the log, which makes it one to be swept: that stops it, too, should we die here
+            words = "Its task had begun when the run was ended, and is stopped."
+            body = NoticeBody(about=About.TASK, text=words)
+            self._lifecycle.notice(run_id, body, once=f"late:{started.handle}")
             self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
         return started.handle
 
@@ -88,6 +98,15 @@ class Launching:
         """Try again later; `anew` as another generation, since this one never came to be. After TRIES_MAX
         tries the run has failed."""
         tries = run.launch_tries + 1
+        changes: dict[str, Any] = {
+            "launch_tries": tries, "launch_after": iso(self._later(run.id, tries)),
+        }  # fmt: skip
+        if anew:
+            # the next task counts its versions from 1 again
+            changes |= {"handle": None, "generation": run.generation + 1, "task_version": 0}
+        expected = {"handle": run.handle, "generation": run.generation}
+        if not self._context.store.update_run_if(run.id, expected, **changes):
+            return  # another worker has started it meanwhile, or has been here
         if tries >= TRIES_MAX:
             detail = f"The agent could not be started in {tries} tries. {why}"
             self._lifecycle.end(run.id, RunStatus.FAILED, detail)
@@ -95,13 +114,6 @@ class Launching:
         # words once for each reason: the card tells what is waited for, not how often
         self._lifecycle.say_status(
             run.id, RunStatus.STARTING, f"{why} It is tried again.", once=f"waits:{why}"
-        )
-        changes = {"handle": None, "generation": run.generation + 1} if anew else {}
-        self._context.store.update_run(
-            run.id,
-            launch_tries=tries,
-            launch_after=iso(self._later(run.id, tries)),
-            **changes,
         )
 
     def _later(self, run_id: str, tries: int) -> datetime:

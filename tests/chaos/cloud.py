@@ -68,11 +68,15 @@ class Weather:
     bad: bool = True
     faults: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    ordered: dict[str, list[str]] = field(default_factory=dict)
+    """What a test wants to go wrong with an action, before anything else does."""
     _decks: dict[str, deque[str]] = field(default_factory=dict)
 
     def how(self, action: str, luck: random.Random) -> str | None:
         """What becomes of this call."""
         self.calls[action] += 1
+        if self.ordered.get(action):
+            return self.ordered[action].pop(0)
         # a boto3 that repeats must not always meet the same: it is by chance, with this mean
         every = self.tables_every if action in TABLES else self.every
         if not self.bad or luck.random() * every > 1:
@@ -148,6 +152,7 @@ class Cloud:
     def close(self) -> None:
         """Let everybody go who hangs, and end."""
         self._over.set()
+        state_manager.unset_transition("ecs::task")
         self.server.shutdown()
         self.server.server_close()
 

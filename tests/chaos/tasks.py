@@ -262,6 +262,7 @@ class Task:
         done = self._send("POST", "/heartbeat", {"holder": self.holder})
         if done.ok and done.json["status"] in {"completed", "failed", "stopped"}:
             raise Over
+        self.paused = done.json["held"]
 
     def _read(self, *, wait_s: int = 0) -> None:
         self._beat()
@@ -291,9 +292,7 @@ class Task:
     def _obey(self, action: str) -> None:
         self.tasks.counts[f"obeyed: {action}"] += 1
         if action in {"pause", "resume"}:
-            self.paused = action == "pause"
-            status = "paused" if self.paused else "working"
-            self._report("status", {"status": status})
+            self._report("status", {"status": "paused" if action == "pause" else "working"})
         elif action == "stop" and self.obeys:
             self._goodbye()
             raise Over

@@ -487,6 +487,10 @@ class Log(Protocol):
         """Runs whose log is not yet ended and wholly stored."""
         ...
 
+    def activate(self, run_id: str) -> None:
+        """Put the run among the active ones (again), so that the sweep looks at it."""
+        ...
+
     def retire(self, run_id: str) -> None:
         """Take a run that is ended and stored out of `active`, and let its keys go in some days."""
         ...

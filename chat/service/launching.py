@@ -10,7 +10,6 @@ import structlog
 
 from chat.drafts import iso
 from chat.errors import Invalid, NotFound, NotStarted, Unavailable
-from chat.events import About, NoticeBody
 from chat.ports import Runtime, Started
 from chat.runs import ENDED, Run, RunStatus
 from chat.service.carry_over import CarryOver
@@ -50,9 +49,10 @@ class Launching:
         if run is None:
             raise NotFound("There is no run with that id.")
         brief = context.log.snapshot(run_id)
-        if brief.status in ENDED or (
-            run.handle is not None and brief.status is not RunStatus.QUEUED
-        ):
+        if brief.status in ENDED:
+            context.log.activate(run_id)  # who began to start it may have left something behind
+            return run.handle
+        if run.handle is not None and brief.status is not RunStatus.QUEUED:
             return run.handle
         if not self.is_due(run):
             return None
@@ -69,6 +69,8 @@ class Launching:
             return None
         started = self._started(run)
         if started is None:
+            if context.log.snapshot(run_id).status in ENDED:
+                context.log.activate(run_id)  # its secret and its definition may be there again
             return None
         noted = context.store.update_run_if(
             run_id,
@@ -83,10 +85,7 @@ class Launching:
             self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
             return None
         if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
-            # said in the log, which makes it one to be swept: that stops it, too, should we die here
-            words = "Its task had begun when the run was ended, and is stopped."
-            body = NoticeBody(about=About.TASK, text=words)
-            self._lifecycle.notice(run_id, body, once=f"late:{started.handle}")
+            context.log.activate(run_id)  # the sweep stops it, too, should we die here
             self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
         return started.handle
 

@@ -1,8 +1,9 @@
-"""AWS as a process of its own: moto, what moto leaves out of ECS, and bad weather on the wire.
+"""AWS as a process of its own: moto and dynalite, what moto leaves out of ECS, and bad weather on the wire.
 
     python -m tests.chaos.cloud --seed 1      prints its address, and ends with its standard input
 
-moto keeps tasks, definitions, secrets, queues and tables. Here are what ECS does besides: client tokens,
+moto keeps tasks, definitions, secrets and queues; the tables are dynalite's, which is asked a hundred times
+as often (moto takes 20 ms of processor time to say which runs a feature has). Here are what ECS does besides: client tokens,
 tasks that stand still until their agent moves them, versions, events through the queue (twice, late, out
 of order or never), tasks that DescribeTasks does not see yet or leaves out, and `failures`. One lock is
 around all of moto, whose writes are not atomic across threads.
@@ -14,8 +15,10 @@ The agents' side asks under /_cloud/: `news` (what it is to start or stop), `mov
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -28,9 +31,11 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+for folder in (ROOT, ROOT / "scripts"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
+import npm  # noqa: E402
 from botocore.awsrequest import AWSPreparedRequest  # noqa: E402
 from botocore.compat import HTTPHeaders  # noqa: E402
 from moto.core.models import botocore_stubber  # noqa: E402
@@ -83,8 +88,9 @@ class Weather:
             return None
         deck = self._decks.setdefault(action, deque())
         if not deck:
-            kinds = [*bad_wire.HOWS, "throttled", "500", "503", "500 done", *_OWN.get(action, ())]
-            deck.extend(luck.sample(kinds, len(kinds)))
+            kinds = [*bad_wire.HOWS, "throttled", "500", "503", "500 done"]
+            # its own first: some actions are seldom asked for
+            deck.extend([*_OWN.get(action, ()), *luck.sample(kinds, len(kinds))])
         kind = deck.popleft()
         if kind in SLOW_KINDS and sum(self.faults[one] for one in SLOW_KINDS) >= self.slow_max:
             return None
@@ -116,7 +122,9 @@ class Refused(Exception):
 class Cloud:
     """The account and its server. `url` is for AWS_ENDPOINT_URL."""
 
-    def __init__(self, *, every: int, tables_every: int, slow_max: int, seed: int) -> None:
+    def __init__(
+        self, *, every: int, tables_every: int, slow_max: int, seed: int, tables_port: int | None = None,
+    ) -> None:  # fmt: skip
         self.luck = random.Random(seed)
         self.weather = Weather(every, tables_every, slow_max)
         self.events: Counter[str] = Counter()
@@ -147,6 +155,8 @@ class Cloud:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.queue_url = ""
         self._account()
+        self._tables: int | None = tables_port
+        self._kept = threading.local()
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
@@ -247,19 +257,39 @@ class Cloud:
             "StopTask": self._stop_task,
             "DescribeTasks": self._describe_tasks,
             "ListTasks": self._list_tasks,
+            "DescribeTaskDefinition": self._describe_definition,
         }.get(action)  # fmt: skip
+        if how == "unprocessed":
+            said = json.loads(data)
+            some = json.dumps({"RequestItems": _first(said["RequestItems"])}).encode()
+            status, headers, _ = self._table(target, some)
+            left = {"UnprocessedItems": _rest(said["RequestItems"])}
+            return status, headers, json.dumps(left).encode()
+        if service == "dynamodb":
+            return self._table(target, data)
         with self._lock:
             if own is not None and service == "ecs":
                 found = own(json.loads(data), how)
                 return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(found).encode()
-            if how == "unprocessed":
-                said = json.loads(data)
-                status, headers, _ = self.moto(service, target, {"RequestItems": _first(said["RequestItems"])})
-                left = {"UnprocessedItems": _rest(said["RequestItems"])}
-                return status, headers, json.dumps(left).encode()
             if how == "twice":
                 data = json.dumps(json.loads(data) | {"VisibilityTimeout": 0}).encode()
             return self.moto(service, target, data)
+
+    def _table(self, target: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """One call of DynamoDB: dynalite's, or moto's where there is none."""
+        if self._tables is None:
+            return self.moto("dynamodb", target, data)
+        kept = getattr(self._kept, "connection", None)
+        if kept is None:
+            kept = self._kept.connection = http.client.HTTPConnection("127.0.0.1", self._tables)
+        headers = {
+            "X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.0", "X-Amz-Date": "20261122T093300Z",
+            "Authorization": f"AWS4-HMAC-SHA256 Credential=for/20261122/{REGION}/dynamodb/aws4_request,"
+            " SignedHeaders=host, Signature=none",
+        }  # fmt: skip
+        kept.request("POST", "/", body=data, headers=headers)
+        reply = kept.getresponse()
+        return reply.status, {"Content-Type": "application/x-amz-json-1.0"}, reply.read()
 
     # --- ECS --------------------------------------------------------------------------------------
 
@@ -335,6 +365,18 @@ class Cloud:
         if how == "left out":
             tasks = [one for one in tasks if self.luck.random() < 0.5]
         return {"tasks": tasks, "failures": failures}
+
+    def _describe_definition(self, said: Json, _how: str | None) -> Json:
+        """A family alone is its latest revision that is active."""
+        name = said["taskDefinition"]
+        if ":" not in name:
+            known = ecs_backends[ACCOUNT][REGION].task_definitions.get(name, {})
+            active = [number for number, one in known.items() if one.status == "ACTIVE"]
+            if not active:
+                raise Refused("ClientException", "Unable to describe task definition.")
+            name = f"{name}:{max(active)}"
+        target = "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition"
+        return self.ask("ecs", target, said | {"taskDefinition": name})
 
     def _list_tasks(self, said: Json, _how: str | None) -> Json:
         target = "AmazonEC2ContainerServiceV20141113.ListTasks"
@@ -478,12 +520,20 @@ def main() -> None:
     parser.add_argument("--tables-every", type=int, default=80)
     parser.add_argument("--slow-max", type=int, default=4)
     given = parser.parse_args()
-    cloud = Cloud(
-        every=given.every, tables_every=given.tables_every, slow_max=given.slow_max, seed=given.seed
+    folder = ROOT / "tests" / "node"
+    npm.install(folder)
+    tables = subprocess.Popen(
+        ["node", str(folder / "dynalite.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert tables.stdout is not None
+    cloud = Cloud(
+        every=given.every, tables_every=given.tables_every, slow_max=given.slow_max, seed=given.seed,
+        tables_port=int(tables.stdout.readline()),
+    )  # fmt: skip
     print(json.dumps({"url": cloud.url, "queue_url": cloud.queue_url}), flush=True)
     sys.stdin.read()
     cloud.close()
+    tables.communicate("")  # it ends with its standard input
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from tests.chaos.tasks import Tasks
 
 ENDED: Final = frozenset({"completed", "failed", "stopped"})
 AGENTS: Final = ("miso", "nori", "koji", "toro")
-VISITS: Final = 60
+VISITS: Final = 14
 """After which a person has no more to say to a run and only looks at it."""
+LOOK_S: Final = 1.0
+"""Between two looks at how a run or a pipeline stands."""
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Charge:
     paused: bool = False
     started: bool = False
     over: bool = False
+    looked_at: float = 0.0
 
 
 class Person(threading.Thread):
@@ -90,11 +93,14 @@ class Person(threading.Thread):
             self.web.close()
 
     def _visit(self, charge: Charge) -> None:
+        now = time.monotonic()
+        if now - charge.looked_at > LOOK_S:
+            charge.looked_at = now
+            if charge.agent_id is None:
+                self._see_pipeline(charge)
+            else:
+                self._see_run(charge)
         charge.visits += 1
-        if charge.agent_id is None:
-            self._see_pipeline(charge)
-        else:
-            self._see_run(charge)
         if charge.run_id is not None and not charge.over:
             self._talk(charge, charge.run_id)
 
@@ -124,7 +130,7 @@ class Person(threading.Thread):
         shown = self._send("GET", path).json
         runs = [turn["run_id"] for turn in shown["turns"] if turn["result"] in {"open", "asking"}]
         if runs[-1:] != [charge.run_id]:
-            charge.run_id, charge.paused = (runs or [None])[-1], False
+            charge.run_id, charge.paused, charge.visits = (runs or [None])[-1], False, 0
         if shown["state"] == "done":
             charge.over = True
         last = shown["turns"][-1] if shown["turns"] else None

@@ -317,8 +317,9 @@ class Task:
 
     def _finish(self) -> None:
         """Through the barrier, reading what is still there."""
+        verdict = self.tasks.verdict(self.said)
         for _ in range(100):
-            done = self._end("completed", verdict=self.tasks.verdict(self.said))
+            done = self._end("completed", verdict=verdict)
             if done.ok:
                 return
             assert done.code == "mailbox_not_empty", done

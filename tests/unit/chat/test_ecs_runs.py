@@ -371,7 +371,7 @@ def test_a_generation_that_runs_all_the_same_is_found_before_another_is_begun(
     assert (ecs.row(talk.id).handle, list(ecs.aws.tasks)) == (first, [first])
 
 
-def test_a_run_that_ends_while_its_task_is_being_started_says_so_and_is_swept(
+def test_a_run_that_ends_while_its_task_is_being_started_is_swept_once_more(
     ecs: EcsWorld,
 ) -> None:
     talk = ecs.launched(work=False)
@@ -392,8 +392,24 @@ def test_a_run_that_ends_while_its_task_is_being_started_says_so_and_is_swept(
     [task] = ecs.aws.tasks
     assert talk.id in ecs.world.chat.log.active()
     ecs.passes(seconds=11)
-    ecs.passes(seconds=11)
     assert [stopped for stopped, _ in ecs.aws.stopped] == [task]
+
+
+def test_what_a_slow_worker_makes_for_a_run_that_is_over_is_taken_away_again(
+    ecs: EcsWorld,
+) -> None:
+    talk, arn = at_work(ecs)
+    talk.finish("completed")
+    ecs.aws.move(arn, "STOPPED", exit_code=0)
+    ecs.world.work_off()
+    ecs.passes(seconds=61)
+    assert (ecs.aws.secrets, ecs.world.chat.log.active()) == ({}, [])
+    runtime_on(ecs.aws)._definitions.make(ecs.row(talk.id), "t0ken")
+    ecs.world.chat.delivery.launch(talk.id)  # the worker was killed, and its task comes again
+    ecs.beat()
+    assert (ecs.aws.secrets, ecs.world.chat.log.active()) == ({}, [])
+    own = ecs.aws.definitions[f"omakase-agent-coder-{talk.id}"]
+    assert [one["status"] for one in own] == ["INACTIVE"] * 2
 
 
 def test_hints_about_a_new_task_count_though_the_last_one_had_come_further(ecs: EcsWorld) -> None:

@@ -1,11 +1,11 @@
 """How an answer goes wrong between AWS and boto3: told to an HTTP handler, on the wire below every client.
 
-    drop     nothing is done, and nothing is answered
-    hang     the same, and the client finds out by its own time-out
-    half     it is done, and nothing is answered
-    late     the same, and the client finds out by its own time-out
-    reset    it is done, and the connection breaks in the middle of the answer's body
-    torn     it is done, and half of the JSON is answered as if it were the whole
+drop     nothing is done, and nothing is answered
+hang     the same, and the client finds out by its own time-out
+half     it is done, and nothing is answered
+late     the same, and the client finds out by its own time-out
+reset    it is done, and the connection breaks in the middle of the answer's body
+torn     it is done, and half of the JSON is answered as if it were the whole
 """
 
 from __future__ import annotations

@@ -39,9 +39,7 @@ SHORT = CONFIG.merge(Config(connect_timeout=1, read_timeout=0.3))
 
 
 def client(aws: FakeAws, name: str) -> Any:
-    return whole_answers(
-        boto3.client(name, REGION, endpoint_url=aws.url, config=SHORT, **KEYS)
-    )
+    return whole_answers(boto3.client(name, REGION, endpoint_url=aws.url, config=SHORT, **KEYS))
 
 
 def runtime_on(aws: FakeAws) -> EcsRuntime:

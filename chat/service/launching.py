@@ -48,46 +48,51 @@ class Launching:
         run = context.store.run(run_id)
         if run is None:
             raise NotFound("There is no run with that id.")
-        brief = context.log.snapshot(run_id)
-        if brief.status in ENDED:
+        status = context.log.snapshot(run_id).status
+        if status in ENDED:
             context.log.activate(run_id)  # who began to start it may have left something behind
             return run.handle
-        if run.handle is not None and brief.status is not RunStatus.QUEUED:
+        if run.handle is not None and status is not RunStatus.QUEUED:
             return run.handle
-        if not self.is_due(run):
-            return None
-        stopping = context.log.brief([run_id])[run_id].stop_at_ms is not None
-        if brief.status is RunStatus.QUEUED:
-            if stopping:
-                self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
-                return None
-            self._carry_over.into(run)
-            self._lifecycle.move(run_id, RunStatus.STARTING)
-        elif stopping and run.launch_tries and brief.status is RunStatus.STARTING:
-            # between two tries; should one of them have begun something, the end finds it
-            self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+        if not self.is_due(run) or not self._ready(run, status):
             return None
         started = self._started(run)
-        if started is None:
-            if context.log.snapshot(run_id).status in ENDED:
-                context.log.activate(run_id)  # its secret and its definition may be there again
-            return None
-        noted = context.store.update_run_if(
-            run_id,
+        handle = self._noted(run, started) if started is not None else None
+        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
+            # the sweep takes away what was made for it, and stops the task, too, should we die here
+            context.log.activate(run_id)
+            if handle is not None:
+                self._runtime().stop(handle, grace_s=STOP_GRACE_MS / 1000)
+        return handle
+
+    def _ready(self, run: Run, status: RunStatus) -> bool:
+        """Whether it may be started; one that a person has stopped meanwhile is ended instead."""
+        stopping = self._context.log.brief([run.id])[run.id].stop_at_ms is not None
+        queued = status is RunStatus.QUEUED
+        # between two tries; should one of them have begun something, the end finds it
+        if stopping and (queued or (run.launch_tries and status is RunStatus.STARTING)):
+            self._lifecycle.end(run.id, RunStatus.STOPPED, "Stopped before it began.")
+            return False
+        if queued:
+            self._carry_over.into(run)
+            self._lifecycle.move(run.id, RunStatus.STARTING)
+        return True
+
+    def _noted(self, run: Run, started: Started) -> str | None:
+        """Note the task; when another generation has begun meanwhile it is nobody's, and stopped."""
+        noted = self._context.store.update_run_if(
+            run.id,
             {"generation": run.generation},
             handle=started.handle,
-            launched_at=iso(context.now()),
+            launched_at=iso(self._context.now()),
             log_group=started.log_group,
             log_stream=started.log_stream,
             launch_after=None,
         )
-        if not noted:  # another worker was refused and has begun another generation: this one is nobody's
-            self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
-            return None
-        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
-            context.log.activate(run_id)  # the sweep stops it, too, should we die here
-            self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
-        return started.handle
+        if noted:
+            return started.handle
+        self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
+        return None
 
     def is_due(self, run: Run) -> bool:
         """Whether a run that could not be started may be tried again."""

@@ -54,7 +54,9 @@ TABLES: Final = frozenset(
         "TransactWriteItems", "CreateTable", "DescribeTable",
     }
 )  # fmt: skip
-NO_ROOM: Final = "Capacity is unavailable at this time. Please try again later or in a different zone"
+NO_ROOM: Final = (
+    "Capacity is unavailable at this time. Please try again later or in a different zone"
+)
 BLIND_S: Final = 1.5
 """How long a new task may be unseen."""
 SLOW_KINDS: Final = frozenset({"hang", "late"})
@@ -116,7 +118,21 @@ class Refused(Exception):
 
     def answer(self) -> tuple[int, Mapping[str, str], bytes]:
         body = {"__type": self.code, "message": self.message} | self.more
-        return self.status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(body).encode()
+        return (
+            self.status,
+            {"Content-Type": "application/x-amz-json-1.1"},
+            json.dumps(body).encode(),
+        )
+
+
+def _refusal(action: str, how: str | None) -> Refused | None:
+    if how == "throttled":
+        of_tables = "ProvisionedThroughputExceededException"
+        code = of_tables if action in TABLES else "ThrottlingException"
+        return Refused(code, "Rate exceeded")
+    if how in {"500", "503", "500 done"}:
+        return Refused("ServerException", "a fault of its own", status=int(how.partition(" ")[0]))
+    return None
 
 
 class Cloud:
@@ -145,7 +161,7 @@ class Cloud:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
-            def do_POST(self) -> None:  # noqa: N802 - http.server's name
+            def do_POST(self) -> None:
                 cloud._serve(self)
 
             def log_message(self, *_: object) -> None:
@@ -168,7 +184,9 @@ class Cloud:
 
     # --- moto -------------------------------------------------------------------------------------
 
-    def moto(self, service: str, target: str, body: Json | bytes) -> tuple[int, Mapping[str, str], bytes]:
+    def moto(
+        self, service: str, target: str, body: Json | bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """One call of moto."""
         host = f"{service}.{REGION}.amazonaws.com"
         headers = HTTPHeaders()
@@ -189,7 +207,8 @@ class Cloud:
         kept = {
             name: str(value)
             for name, value in given.items()
-            if name.lower() in {"content-type", "x-amzn-requestid", "x-amzn-errortype", "x-amz-crc32"}
+            if name.lower()
+            in {"content-type", "x-amzn-requestid", "x-amzn-errortype", "x-amz-crc32"}
         }
         return int(status), kept, text.encode() if isinstance(text, str) else bytes(text or b"")
 
@@ -233,18 +252,14 @@ class Cloud:
             how = self.weather.how(action, self.luck)
 
         def act() -> tuple[int, Mapping[str, str], bytes]:
-            try:
-                if how == "throttled":
-                    code = "ProvisionedThroughputExceededException" if action in TABLES else "ThrottlingException"
-                    raise Refused(code, "Rate exceeded")
-                if how in {"500", "503"}:
-                    raise Refused("ServerException", "a fault of its own", status=int(how))
-                done = self._act(service, target, action, data, how)
-                if how == "500 done":
-                    raise Refused("ServerException", "a fault of its own", status=500)
-            except Refused as refused:
+            refused = _refusal(action, how)
+            if refused is not None and how != "500 done":
                 return refused.answer()
-            return done
+            try:
+                done = self._act(service, target, action, data, how)
+            except Refused as other:
+                return other.answer()
+            return refused.answer() if refused is not None else done
 
         wire = how if how in bad_wire.HOWS else None
         bad_wire.answer(request, act, wire, over=self._over, hang_s=15)
@@ -270,7 +285,11 @@ class Cloud:
         with self._lock:
             if own is not None and service == "ecs":
                 found = own(json.loads(data), how)
-                return 200, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(found).encode()
+                return (
+                    200,
+                    {"Content-Type": "application/x-amz-json-1.1"},
+                    json.dumps(found).encode(),
+                )
             if how == "twice":
                 data = json.dumps(json.loads(data) | {"VisibilityTimeout": 0}).encode()
             return self.moto(service, target, data)
@@ -305,7 +324,10 @@ class Cloud:
                 raise Refused("ConflictException", "the token is in use", resourceIds=[arn])
             return {"tasks": [self._shown(arn)], "failures": []}
         if how == "no room":
-            return {"tasks": [], "failures": [{"reason": self.luck.choice(["RESOURCE:CPU", NO_ROOM])}]}
+            return {
+                "tasks": [],
+                "failures": [{"reason": self.luck.choice(["RESOURCE:CPU", NO_ROOM])}],
+            }
         family, _, revision = said["taskDefinition"].rpartition("/")[2].partition(":")
         known = ecs_backends[ACCOUNT][REGION].task_definitions.get(family, {}).get(int(revision))
         if known is None or known.status != "ACTIVE":
@@ -323,7 +345,11 @@ class Cloud:
         self._history[arn].append((time.time(), "PROVISIONING"))
         tags = {tag["key"]: tag["value"] for tag in said["tags"]}
         self._tell(
-            what="run", arn=arn, run_id=said["startedBy"], role=tags["role"], feature_id=tags["feature"]
+            what="run",
+            arn=arn,
+            run_id=said["startedBy"],
+            role=tags["role"],
+            feature_id=tags["feature"],
         )
         return {"tasks": [self._shown(arn)], "failures": []}
 
@@ -390,7 +416,9 @@ class Cloud:
         if task.desired_status == "RUNNING":
             task.desired_status = "STOPPED"
             self._ends[arn] = {"stop_code": "UserInitiated", "reason": said.get("reason", "")}
-            self._tell(what="stop", arn=arn, run_id=self._started_by[arn], reason=said.get("reason", ""))
+            self._tell(
+                what="stop", arn=arn, run_id=self._started_by[arn], reason=said.get("reason", "")
+            )
         return {"task": self._shown(arn)}
 
     def _tell(self, **news: Any) -> None:
@@ -523,7 +551,10 @@ def main() -> None:
     folder = ROOT / "tests" / "node"
     npm.install(folder)
     tables = subprocess.Popen(
-        ["node", str(folder / "dynalite.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["node", str(folder / "dynalite.js")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert tables.stdout is not None
     cloud = Cloud(

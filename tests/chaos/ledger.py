@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 from chat.bootstrap import Chat
@@ -138,7 +139,7 @@ class Ledger:
         self.wrong[name] += 1
         self.examples.setdefault(name, f"{run_id} {what}"[:400])
 
-    def _hold(self, holds: bool, name: str, run_id: str, what: object = "") -> None:  # noqa: FBT001
+    def _hold(self, holds: bool, name: str, run_id: str, what: object = "") -> None:
         if not holds:
             self._fault(name, run_id, what)
 
@@ -170,7 +171,9 @@ class Ledger:
         for run_id, book in self.books.items():
             for item in book.items.values():
                 if item.moved_from is not None:
-                    found[item.moved_from["run_id"], item.moved_from["id"]].append((run_id, item.id))
+                    found[item.moved_from["run_id"], item.moved_from["id"]].append(
+                        (run_id, item.id)
+                    )
         return found
 
     # --- one run ----------------------------------------------------------------------------------
@@ -182,9 +185,7 @@ class Ledger:
         ids = [event["id"] for event in book.events]
         self._hold(len(set(ids)) == len(ids), "ids twice", book.run.id)
 
-    def _balance(
-        self, book: Book, copies: Mapping[tuple[str, str], list[tuple[str, str]]]
-    ) -> None:
+    def _balance(self, book: Book, copies: Mapping[tuple[str, str], list[tuple[str, str]]]) -> None:
         run_id, by_state = book.run.id, Counter(item.state for item in book.items.values())
         self.counts["accepted"] += len(book.items)
         for state, count in by_state.items():
@@ -240,7 +241,9 @@ class Ledger:
                 self._hold(item.id in known, "invented", run_id, item)
         for order_id, action, seq, _ in sent.orders:
             item = book.items.get(order_id)
-            self._hold(item is not None and (item.text, item.seq) == (action, seq), "order lost", run_id)
+            self._hold(
+                item is not None and (item.text, item.seq) == (action, seq), "order lost", run_id
+            )
         for answer_id, seq in sent.answers:
             item = book.items.get(answer_id)
             self._hold(item is not None and item.seq == seq, "answer lost", run_id, answer_id)
@@ -325,10 +328,13 @@ class Ledger:
         self.counts["tasks"] += len(tasks)
         self.counts["most tasks of a run"] = max(self.counts["most tasks of a run"], len(tasks))
         self._hold(len(set(tokens)) == len(tokens), "a generation twice", run_id, tokens)
-        for before, after in zip(tasks, tasks[1:], strict=False):
+        for before, after in pairwise(tasks):
             (ended, how), (began, _) = before["history"][-1], after["history"][0]
             self._hold(
-                how in {"STOPPED", "FORGOTTEN"} and ended <= began, "two tasks at a time", run_id, tokens
+                how in {"STOPPED", "FORGOTTEN"} and ended <= began,
+                "two tasks at a time",
+                run_id,
+                tokens,
             )
             code = (before["end"] or {}).get("stop_code")
             reason = str((before["end"] or {}).get("reason"))
@@ -338,7 +344,10 @@ class Ledger:
             code = (task["end"] or {}).get("stop_code", "MISSING" if task["forgotten"] else "none")
             self.counts[f"stop code: {code}"] += 1
             self._hold(
-                task["history"][-1][1] in {"STOPPED", "FORGOTTEN"}, "task left running", run_id, task
+                task["history"][-1][1] in {"STOPPED", "FORGOTTEN"},
+                "task left running",
+                run_id,
+                task,
             )
 
     # --- what is left -----------------------------------------------------------------------------
@@ -375,14 +384,18 @@ class Ledger:
         feature_id = view["feature_id"]
         self.counts[f"pipelines: {view['state']}"] += 1
         turns, skipped = view["turns"], set(view["skipped"])
-        self._hold(len({turn["run_id"] for turn in turns}) == len(turns), "a turn twice", feature_id)
+        self._hold(
+            len({turn["run_id"] for turn in turns}) == len(turns), "a turn twice", feature_id
+        )
         last = turns[-1]
         book = self.books[last["run_id"]]
         self.counts["turns"] += len(turns)
         self.counts["turns sent back"] += sum(turn["why"] == "sent_back" for turn in turns)
         after = [role for role in LINE[LINE.index(last["role"]) + 1 :] if role not in skipped]
         ordered = self.sent.get(book.run.id, Sent()).stopped_at() is not None
-        if last["role"] in skipped or (book.status == "completed" and book.verdict != "changes_requested"):
+        if last["role"] in skipped or (
+            book.status == "completed" and book.verdict != "changes_requested"
+        ):
             wanted = "done" if not after else "under way"
         elif book.status == "stopped" and ordered:
             wanted = "waiting"
@@ -394,4 +407,6 @@ class Ledger:
             self._hold(last["why"] == "retry", "not tried again", feature_id, last)
         self._hold(view["state"] == wanted, "pipeline", feature_id, (view["state"], wanted, last))
         for turn in turns[:-1]:
-            self._hold(self.books[turn["run_id"]].status in ENDED, "turns at a time", feature_id, turn)
+            self._hold(
+                self.books[turn["run_id"]].status in ENDED, "turns at a time", feature_id, turn
+            )

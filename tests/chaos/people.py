@@ -135,7 +135,10 @@ class Person(threading.Thread):
             charge.over = True
         last = shown["turns"][-1] if shown["turns"] else None
         stuck = last is not None and last["result"] in {"failed", "stopped", "sent_back"}
-        if stuck and (shown["state"] == "failing" or (shown["state"], last["result"]) == ("waiting", "stopped")):
+        if stuck and (
+            shown["state"] == "failing"
+            or (shown["state"], last["result"]) == ("waiting", "stopped")
+        ):
             charge.over = charge.left == 0
             if charge.left > 0:
                 charge.left -= 1
@@ -239,7 +242,9 @@ class Person(threading.Thread):
         done = self.web.send(method, path, body, **headers)
         fine = done.ok or done.status in {409, 412}
         if not fine:
-            self.surprises[f"{method} {path.rpartition('/')[2][:40]}: {done.status} {done.code}"] += 1
+            self.surprises[
+                f"{method} {path.rpartition('/')[2][:40]}: {done.status} {done.code}"
+            ] += 1
         return done
 
     def _key(self) -> str:

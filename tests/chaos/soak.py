@@ -177,7 +177,9 @@ class Play:
             luck.shuffle(theirs)
             theirs.sort(key=lambda one: one.agent_id is not None)  # pipelines take longest
             self.people.append(
-                Person(name, stage.ports, self.tasks, theirs, seed=self.seed, at_once=13, pace_s=0.15)
+                Person(
+                    name, stage.ports, self.tasks, theirs, seed=self.seed, at_once=13, pace_s=0.15
+                )
             )
 
     def _kill_at_random(self, stage: Stage, luck: random.Random) -> None:
@@ -239,7 +241,9 @@ class Play:
         return {
             "killed": dict(self.killed),
             "faults": {kind: faults.get(kind, 0) for kind in KINDS},
-            "faults by call": {name: count for name, count in sorted(faults.items()) if ": " in name},
+            "faults by call": {
+                name: count for name, count in sorted(faults.items()) if ": " in name
+            },
             "calls": ledger.truth["calls"],
             "events": ledger.truth["events"],
             "tasks": dict(sorted(self.tasks.counts.items())),
@@ -256,7 +260,12 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=int, default=7, help="one call to AWS in so many goes wrong; to a table, in ten times as many")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=7,
+        help="one call to AWS in so many goes wrong; to a table, in ten times as many",
+    )
     parser.add_argument("--slow-max", type=int, default=6, help="calls that hang")
     parser.add_argument("--rest-s", type=float, default=240, help="patience")
     parser.add_argument("--keep", action="store_true", help="say where the processes' output is")

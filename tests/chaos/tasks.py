@@ -162,7 +162,11 @@ class Tasks:
         """A reviewer or tester of a feature that is to be sent back does so once."""
         with self._lock:
             wanted = self.sends_back.get(said.feature_id)
-            if wanted is not None and said.role == wanted and not self._sent_back.get(said.feature_id):
+            if (
+                wanted is not None
+                and said.role == wanted
+                and not self._sent_back.get(said.feature_id)
+            ):
                 self._sent_back[said.feature_id] = 1
                 self.counts["sent back"] += 1
                 return "changes_requested"
@@ -267,7 +271,9 @@ class Task:
     def _read(self, *, wait_s: int = 0) -> None:
         self._beat()
         headers = {"Prefer": f"wait={wait_s}"} if wait_s else {}
-        self._take(self._send("GET", f"/mailbox?holder={self.holder}", None, **headers).json["items"])
+        self._take(
+            self._send("GET", f"/mailbox?holder={self.holder}", None, **headers).json["items"]
+        )
 
     def _take(self, items: list[dict[str, Any]]) -> None:
         """Put what was leased before the model, say so, and obey."""
@@ -346,7 +352,9 @@ class Task:
             return done
         if done.code == "run_ended":
             raise Over
-        self.tasks.surprises[f"agent: {method} {path.partition('?')[0]}: {done.status} {done.code}"] += 1
+        self.tasks.surprises[
+            f"agent: {method} {path.partition('?')[0]}: {done.status} {done.code}"
+        ] += 1
         raise Over
 
     def _move(self, status: str, **end: Any) -> None:

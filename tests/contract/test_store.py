@@ -505,7 +505,9 @@ def test_a_change_that_no_run_can_have_is_a_mistake_of_the_caller_and_changes_no
 def test_a_change_that_expects_something_is_made_only_while_that_is_so(store, new_run):
     run = new_run()
     store.put_run(run)
-    assert store.update_run_if(run.id, {"handle": None, "generation": 0}, handle="h", launch_tries=1)
+    assert store.update_run_if(
+        run.id, {"handle": None, "generation": 0}, handle="h", launch_tries=1
+    )
     assert store.update_run_if(run.id, {"generation": 0}, handle="h"), "again is harmless"
     assert not store.update_run_if(run.id, {"handle": None, "generation": 0}, handle="other")
     assert store.update_run_if(run.id, {"handle": "h"}, handle=None, generation=1)

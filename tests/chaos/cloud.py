@@ -57,7 +57,7 @@ TABLES: Final = frozenset(
 NO_ROOM: Final = (
     "Capacity is unavailable at this time. Please try again later or in a different zone"
 )
-BLIND_S: Final = 1.5
+BLIND_S: Final = 3.0
 """How long a new task may be unseen."""
 SLOW_KINDS: Final = frozenset({"hang", "late"})
 Json = dict[str, Any]

@@ -29,6 +29,7 @@ BEGIN, END = "<!-- figures: begin (make bench ARGS=--write-readme) -->", "<!-- f
 FIGURES: dict[str, float] = {
     "accept": 120, "publish": 240, "fanout": 900, "rooms": 600, "idle": 600, "storm": 600,
     "lease": 300, "store": 600, "hook": 120, "watch": 300, "growth": 900, "start": 1_500, "crash": 1_800,
+    "soak": 1_800,
 }  # fmt: skip
 """In this order; seconds each may take."""
 BUSY = 1.0

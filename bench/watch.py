@@ -21,6 +21,7 @@ import boto3
 from bench.figure import median, options, say
 from chat.access import SYSTEM
 from chat.adapters import embedded_redis
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_faults import CONFIG
 from chat.adapters.ecs_runtime import BATCH, EcsRuntime
 from chat.bootstrap import bootstrap
@@ -94,7 +95,9 @@ def main() -> None:
             settings = load_settings(
                 {"STATE_DIR": str(folder), "REDIS_URL": redis.url, "RUNTIME": "ecs"}
             )
-            client = Counted(boto3.client("ecs", REGION, endpoint_url=url, config=CONFIG, **KEYS))
+            client = Counted(
+                whole_answers(boto3.client("ecs", REGION, endpoint_url=url, config=CONFIG, **KEYS))
+            )
             chat = bootstrap(settings, tasks=NoTasks(), runtime=EcsRuntime(client, None, PLACE))
             chat.store.create_schema()
             with closing(chat.redis):

@@ -139,8 +139,9 @@ class Store(Protocol):
         """Set named fields of `Run` (as their JSON values). Raises NotFound when there is no such run."""
         ...
 
-    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
-        """Set one field if it still is `before`, in one step; whether it was. False too without the run."""
+    def update_run_if(self, run_id: str, expected: Mapping[str, Any], **changes: Any) -> bool:
+        """The same, while the named fields still have the values in `expected`; False when they have not,
+        or when there is no such run. A repeat whose first answer was lost may find its own change."""
         ...
 
     def run(self, run_id: str) -> Run | None:
@@ -513,6 +514,10 @@ class Log(Protocol):
         """Runs whose log is not yet ended and wholly stored."""
         ...
 
+    def activate(self, run_id: str) -> None:
+        """Put the run among the active ones (again), so that the sweep looks at it."""
+        ...
+
     def retire(self, run_id: str) -> None:
         """Take a run that is ended and stored out of `active`, and let its keys go in some days."""
         ...
@@ -598,10 +603,12 @@ class Runtime(Protocol):
         """The state of each handle; one that could not be asked for is left out."""
         ...
 
-    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+    def settle(
+        self, runs: Sequence[Run], *, overdue: Collection[str], young: Collection[str] = ()
+    ) -> dict[str, Alive]:
         """Give back what ended runs held. The runs of which nothing is left, with their process's end;
-        what still runs of those in `overdue` is told to stop. Runs that could not be asked for are
-        left out."""
+        what still runs of those in `overdue` is told to stop. That nothing is seen of those in `young`
+        says nothing yet. Runs that could not be asked for are left out."""
         ...
 
 

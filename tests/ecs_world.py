@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config
 
 from chat.access import Principal
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_events import TaskEvents
 from chat.adapters.ecs_faults import CONFIG
 from chat.adapters.ecs_runtime import EcsRuntime, Place
@@ -40,7 +41,7 @@ SHORT = CONFIG.merge(Config(connect_timeout=1, read_timeout=0.3))
 
 
 def client(aws: FakeAws, name: str) -> Any:
-    return boto3.client(name, REGION, endpoint_url=aws.url, config=SHORT, **KEYS)
+    return whole_answers(boto3.client(name, REGION, endpoint_url=aws.url, config=SHORT, **KEYS))
 
 
 def runtime_on(aws: FakeAws, roles: Roles = ROLES) -> EcsRuntime:

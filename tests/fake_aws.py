@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests import bad_wire
+
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 KEYS = {"aws_access_key_id": "for", "aws_secret_access_key": "tests"}
@@ -43,8 +45,7 @@ class Refused(Exception):
 
 @dataclass
 class Fault:
-    """What goes wrong with `action`. `how`: a Refused; "drop" (no answer, nothing done), "half" (done, and the
-    answer is lost) or "hang" (no answer until the client has given up)."""
+    """What goes wrong with `action`. `how`: a Refused, or one of tests/bad_wire.py."""
 
     action: str
     how: Refused | str
@@ -316,33 +317,24 @@ class FakeAws:
         action = request.headers["X-Amz-Target"].rpartition(".")[2]
         fault = self._fault(action)
         how = fault.how if fault is not None else None
-        if how == "drop":
-            request.close_connection = True
-            return
-        if how == "hang":
-            self._open.wait()
-            request.close_connection = True
-            return
-        status, answer = 200, {}
-        try:
-            if isinstance(how, Refused):
-                raise how
-            with self._lock:
-                self.calls[action] += 1
-                # as it is at this moment: another thread may move a task while it is being sent
-                data = json.dumps(getattr(self, f"do_{action}")(said)).encode()
-        except Refused as refused:
-            status = refused.status
-            answer = {"__type": refused.code, "message": refused.message} | refused.more
-            data = json.dumps(answer).encode()
-        if how == "half":
-            request.close_connection = True
-            return
-        request.send_response(status)
-        request.send_header("Content-Type", "application/x-amz-json-1.1")
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        request.wfile.write(data)
+
+        def act() -> tuple[int, dict[str, str], bytes]:
+            status = 200
+            try:
+                if isinstance(how, Refused):
+                    raise how
+                with self._lock:
+                    self.calls[action] += 1
+                    # as it is at this moment: another thread may move a task while it is being sent
+                    data = json.dumps(getattr(self, f"do_{action}")(said)).encode()
+            except Refused as refused:
+                status = refused.status
+                answer = {"__type": refused.code, "message": refused.message} | refused.more
+                data = json.dumps(answer).encode()
+            return status, {"Content-Type": "application/x-amz-json-1.1"}, data
+
+        wire = how if isinstance(how, str) else None
+        bad_wire.answer(request, act, wire, over=self._open, hang_s=60)
 
     def _fault(self, action: str) -> Fault | None:
         with self._lock:

@@ -100,7 +100,7 @@ class ListedRuntime:
             for handle in handles
         }
 
-    def settle(self, runs: Any, *, overdue: Any) -> dict[str, Alive]:
+    def settle(self, runs: Any, *, overdue: Any, young: Any = ()) -> dict[str, Alive]:
         self.stopped += [
             run.handle for run in runs if run.id in overdue and run.id in self.lingering
         ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from celery import Task
+from redis.exceptions import LockError
 
 from chat.errors import NotFound, Unavailable
 from workers.app import app, chat
@@ -16,6 +19,24 @@ _AGAIN: dict[str, Any] = {
     "retry_jitter": True,
     "max_retries": 5,  # the sweep queues it again after that
 }
+
+
+_ROUND_S = 15
+"""After that long a round that goes on keeps no other from beginning: its worker may have been killed."""
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    """Whether nobody else is at it. What comes every few seconds and takes longer while the store or AWS is
+    slow would else fill every process, and nobody would start agents or store what they say."""
+    lock = chat().redis.lock(f"alone:{name}", timeout=_ROUND_S, blocking=False)
+    mine = lock.acquire()
+    try:
+        yield mine
+    finally:
+        with suppress(LockError):  # it took longer, and somebody else has begun
+            if mine:
+                lock.release()
 
 
 @app.task(name="store", **_AGAIN)
@@ -51,9 +72,12 @@ def advance(feature_id: str) -> str | None:
 @app.task(name="sweep")
 def sweep() -> dict[str, int]:
     """Find what a crash left behind."""
-    swept = chat().delivery.sweep()
-    counts = {name: getattr(swept, name) for name in swept.__slots__}
-    return counts | {"pipelines": chat().pipelines.sweep()}
+    with _alone("sweep") as mine:
+        if not mine:
+            return {}
+        swept = chat().delivery.sweep()
+        counts = {name: getattr(swept, name) for name in swept.__slots__}
+        return counts | {"pipelines": chat().pipelines.sweep()}
 
 
 @app.task(name="events")
@@ -84,4 +108,5 @@ def nudge(self: Task, run_id: str) -> bool | None:
 @app.task(name="watch")
 def watch() -> int:
     """Hold the agents' processes against their logs."""
-    return chat().delivery.watch()
+    with _alone("watch") as mine:
+        return chat().delivery.watch() if mine else 0

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
+from chat.adapters.aws_answers import whole_answers
 from chat.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def dynamodb_client(*, region: str, endpoint_url: str | None = None) -> DynamoDB
 
     `endpoint_url` names a stand-in such as dynamodb-local; None is AWS.
     """
-    client: DynamoDBClient = boto3.client(
-        "dynamodb", region_name=region, endpoint_url=endpoint_url, config=CONFIG
+    client: DynamoDBClient = whole_answers(
+        boto3.client("dynamodb", region_name=region, endpoint_url=endpoint_url, config=CONFIG)
     )
     return client
 

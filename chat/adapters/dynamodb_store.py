@@ -8,7 +8,7 @@ events, and the caller's repeat fills the rest.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -318,43 +318,35 @@ class DynamoStore:
         fields = json_changes(changes)
         if "created_at" in fields:
             fields["created_key"] = created_key(fields["created_at"], run_id)
-        if not fields:
-            if self.run(run_id) is None:
-                raise NotFound("There is no run with that id.")
-            return
+        there = self._set(run_id, fields, {}) if fields else self.run(run_id) is not None
+        if not there:
+            raise NotFound("There is no run with that id.")
+
+    def update_run_if(self, run_id: str, expected: Mapping[str, Any], **changes: Any) -> bool:
+        """The same while the named fields have these values; see the port."""
+        return self._set(run_id, json_changes(changes), json_changes(expected))
+
+    def _set(self, run_id: str, fields: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+        """Set fields of a run's row; False when there is none, or when it does not have what is expected."""
         names = {f"#{number}": name for number, name in enumerate(fields)}
         values = {f":{number}": value for number, value in enumerate(fields.values())}
+        conditions = ["attribute_exists(run_id)"]
+        for number, (name, value) in enumerate(expected.items()):
+            names[f"#e{number}"], values[f":e{number}"] = name, value
+            test = f"#e{number} = :e{number}"
+            if value == Run.model_fields[name].get_default():  # a row of before there was the field
+                test = f"(attribute_not_exists(#e{number}) OR {test})"
+            conditions.append(test)
+        marks = [f"#{number} = :{number}" for number in range(len(fields))]
         try:
             with reaching():
                 self._client.update_item(
                     TableName=self._prefix + RUNS,
                     Key={"run_id": {"S": run_id}},
-                    ConditionExpression="attribute_exists(run_id)",
-                    UpdateExpression="SET " + ", ".join(f"{mark} = :{mark[1:]}" for mark in names),
+                    ConditionExpression=" AND ".join(conditions),
+                    UpdateExpression="SET " + ", ".join(marks),
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values_of(values),
-                )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                raise NotFound("There is no run with that id.") from error
-            raise
-
-    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
-        """Set one field if it still is `before`; whether it was."""
-        same = "#0 = :before"
-        if before is None:
-            same = f"(attribute_not_exists(#0) OR {same})"
-        try:
-            with reaching():
-                self._client.update_item(
-                    TableName=self._prefix + RUNS,
-                    Key={"run_id": {"S": run_id}},
-                    ConditionExpression=f"attribute_exists(run_id) AND {same}",
-                    UpdateExpression="SET #0 = :after",
-                    ExpressionAttributeNames={"#0": name},
-                    ExpressionAttributeValues=values_of(
-                        {":before": before, ":after": json_changes({name: after})[name]}
-                    ),
                 )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":

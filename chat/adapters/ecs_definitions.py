@@ -18,13 +18,14 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import ClientError
 
-from chat.adapters.ecs_faults import asking_aws, code_of
+from chat.adapters.ecs_faults import asking_aws, code_of, fault
 from chat.adapters.ecs_shape import Shape, fitted
 from chat.errors import Invalid, Unavailable
 from chat.runs import Run
 
 log = structlog.get_logger("ecs")
 TOKEN_VARIABLE: Final = "OMAKASE_TOKEN"  # noqa: S105 - its name, not the token
+_REVISIONS_MAX: Final = 100
 _KNOWS_IT_NOT: Final = frozenset({"ResourceNotFoundException", "ClientException"})
 
 
@@ -100,10 +101,7 @@ class Definitions:
                     SecretId=f"{self._secret_prefix}{run.id}",
                     ForceDeleteWithoutRecovery=True,
                 )
-                self._ignoring(
-                    self._ecs.deregister_task_definition,
-                    taskDefinition=f"{self.family_of(run)}:1",
-                )
+                self._deregister(self.family_of(run))
         except Unavailable as error:
             log.warning("run_not_tidied", run_id=run.id, error=error.detail)
             return False
@@ -111,12 +109,26 @@ class Definitions:
             log.error("run_not_tidied", run_id=run.id, error=error.detail)  # noqa: TRY400 - the words say it
         return True
 
-    def _ignoring(self, call: Any, **arguments: Any) -> None:
+    def _deregister(self, family: str) -> None:
+        """Every revision: who made another may have been killed before they took it away."""
+        self._ignoring(self._ecs.deregister_task_definition, taskDefinition=f"{family}:1")
+        for _ in range(_REVISIONS_MAX):
+            # the latest that is active; a refusal when none is
+            found = self._ignoring(self._ecs.describe_task_definition, taskDefinition=family)
+            if found is None or found["taskDefinition"].get("status") != "ACTIVE":
+                return
+            self._ecs.deregister_task_definition(
+                taskDefinition=found["taskDefinition"]["taskDefinitionArn"]
+            )
+
+    def _ignoring(self, call: Any, **arguments: Any) -> Any:
+        """The answer; None for something that is not there."""
         try:
-            call(**arguments)
+            return call(**arguments)
         except ClientError as error:
-            if code_of(error) not in _KNOWS_IT_NOT:
+            if code_of(error) not in _KNOWS_IT_NOT or isinstance(fault(error), Unavailable):
                 raise
+        return None
 
     def _secret(self, run: Run, token: str) -> str:
         name = f"{self._secret_prefix}{run.id}"

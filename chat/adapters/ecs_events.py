@@ -14,6 +14,7 @@ import boto3
 import structlog
 from pydantic import BaseModel, Field, ValidationError
 
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_faults import CONFIG, asking_aws
 from chat.ids import is_id
 from chat.ports import Hint
@@ -40,7 +41,9 @@ class _Event(BaseModel):
 
 def queue_client(*, region: str | None, endpoint_url: str | None = None) -> Any:
     """A client of SQS; credentials and region by boto3's own rules."""
-    return boto3.client("sqs", region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+    return whole_answers(
+        boto3.client("sqs", region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+    )
 
 
 class TaskEvents:

@@ -26,6 +26,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_exec_commands import COMMANDS, command_line
 from chat.adapters.ecs_exec_failures import by_end, by_error, by_status, sentence
 from chat.adapters.ssm_channel.client import Channel, Outcome, Unreachable, connect
@@ -57,9 +58,8 @@ class Ecs(Protocol):
 
 def exec_client(*, region: str, endpoint_url: str | None = None) -> Ecs:
     """A client of its own: short times and few repeats, since a nudge that is late is worth nothing."""
-    return cast(
-        "Ecs", boto3.client("ecs", region_name=region, endpoint_url=endpoint_url, config=CONFIG)
-    )
+    client = boto3.client("ecs", region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+    return cast("Ecs", whole_answers(client))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import boto3
 import structlog
 from botocore.exceptions import ClientError
 
+from chat.adapters.aws_answers import whole_answers
 from chat.adapters.ecs_definitions import TOKEN_VARIABLE, Definition, Definitions
 from chat.adapters.ecs_faults import (
     CONFIG,
@@ -40,6 +41,7 @@ BATCH: Final = 100
 """Tasks of one DescribeTasks."""
 REASON_MAX: Final = 255
 CONTAINER: Final = "agent"
+_NOT_SEEN: Final = Alive(running=False, missing=True)
 _NOT_THERE: Final = frozenset({"InvalidParameterException", "ClientException"})
 """What StopTask answers for a task that ECS has forgotten."""
 
@@ -60,7 +62,9 @@ class Place:
 def clients(*, region: str | None, endpoint_url: str | None = None) -> tuple[Any, Any]:
     """Clients of ECS and Secrets Manager; credentials and region by boto3's own rules."""
     made = [
-        boto3.client(name, region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+        whole_answers(
+            boto3.client(name, region_name=region, endpoint_url=endpoint_url, config=CONFIG)
+        )
         for name in ("ecs", "secretsmanager")
     ]
     return made[0], made[1]
@@ -90,6 +94,9 @@ class EcsRuntime:
     def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
         """Run the task. Raises Unavailable, NotStarted, Invalid."""
         definition = self._definitions.make(run, token)
+        if run.generation and (running := self._running(run)):
+            # two workers started the generation before: one was refused, and the other was not
+            return self._started(running[0], definition)
         asked = self._asked(run, definition, env)
         try:
             with asking_aws():
@@ -107,8 +114,10 @@ class EcsRuntime:
         if tasks:
             return self._started(str(tasks[0]["taskArn"]), definition)
         reason = str(failures[0].get("reason", "")) if failures else ""
-        if not failures or is_no_room(reason) or reason == "AGENT":
-            raise NotStarted(reason_words(reason) if reason else "ECS started nothing.")
+        if not failures:
+            raise Unavailable("ECS says neither that it started the task nor why it did not.")
+        if is_no_room(reason) or reason == "AGENT":
+            raise NotStarted(reason_words(reason))
         detail = str(failures[0].get("detail") or "")
         raise Invalid(f"ECS refuses the task: {reason} {detail}".strip())
 
@@ -143,35 +152,40 @@ class EcsRuntime:
                     found[arn] = Alive(running=False, missing=True, reason=GONE)
         return found
 
-    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+    def settle(
+        self, runs: Sequence[Run], *, overdue: Collection[str], young: Collection[str] = ()
+    ) -> dict[str, Alive]:
         """Delete the secrets and definitions of runs whose tasks have stopped; stop those overdue."""
-        tasks = {run.id: self._tasks_of(run) for run in runs}
-        states = self.describe([arn for arns in tasks.values() for arn in arns])
+        states = self.describe([run.handle for run in runs if run.handle is not None])
         over = {}
         for run in runs:
-            arns = tasks[run.id]
-            if any(arn not in states for arn in arns):
+            state = states.get(run.handle) if run.handle is not None else _NOT_SEEN
+            if state is None or (state.missing and run.id in young):
                 continue
-            running = [arn for arn in arns if states[arn].running]
+            try:
+                # whatever the row says: a start may have been answered to nobody
+                running = [run.handle] if state.running and run.handle else self._running(run)
+            except Unavailable as error:
+                log.warning("tasks_not_listed", run_id=run.id, error=error.detail)
+                continue
             if running:
                 if run.id in overdue:
                     self._stop_all(running)
             elif self._definitions.take_away(run):
-                over[run.id] = states[arns[-1]] if arns else Alive(running=False)
+                over[run.id] = state
         return over
 
-    def _tasks_of(self, run: Run) -> list[str]:
-        """Its task; and one whose start was answered to nobody, where we know of none."""
-        if run.handle is not None:
-            return [run.handle]
+    def _running(self, run: Run) -> list[str]:
+        """The tasks that were started for a run, whichever generation's, and not yet told to stop.
+        Raises Unavailable."""
         try:
             with asking_aws():
-                found = self._ecs.list_tasks(cluster=self._place.cluster, startedBy=run.id)
+                found = self._ecs.list_tasks(
+                    cluster=self._place.cluster, startedBy=run.id, desiredStatus="RUNNING"
+                )
         except Invalid as error:
             log.warning("task_not_looked_for", run_id=run.id, error=error.detail)
             return []
-        except Unavailable:
-            return [f"unknown:{run.id}"]  # it is in no answer, and so asked for again
         return [str(arn) for arn in found.get("taskArns") or []]
 
     def _stop_all(self, arns: Sequence[str]) -> None:

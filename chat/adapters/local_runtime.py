@@ -100,9 +100,11 @@ class LocalRuntime:
         """Whether each process is there; its exit code is the wrapper's to tell."""
         return {handle: Alive(running=self._living(handle) is not None) for handle in handles}
 
-    def settle(self, runs: Sequence[Run], *, overdue: Collection[str]) -> dict[str, Alive]:
+    def settle(
+        self, runs: Sequence[Run], *, overdue: Collection[str], young: Collection[str] = ()
+    ) -> dict[str, Alive]:
         """Nothing is held for a process; the wrapper ends it with its run."""
-        del overdue
+        del overdue, young
         return {run.id: Alive(running=False) for run in runs}
 
     def _kill(self, handle: str) -> None:

@@ -517,6 +517,10 @@ class RedisLog:
             names = cast("list[bytes]", self._redis.zrange(ACTIVE, 0, -1))
         return [name.decode() for name in names]
 
+    def activate(self, run_id: str) -> None:
+        with _reachable():
+            self._redis.zadd(ACTIVE, {run_id: 0})
+
     def retire(self, run_id: str) -> None:
         with _reachable():
             pipe = self._redis.pipeline(transaction=False)

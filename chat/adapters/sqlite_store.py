@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -325,16 +325,18 @@ class SqliteStore:
             run = Run.model_validate(orjson.loads(found[0]) | fields)
             connection.execute(_PUT_RUN, _run_columns(run))
 
-    def swap_run(self, run_id: str, name: str, before: str | None, after: str) -> bool:
-        """Set one field if it still is `before`; whether it was."""
-        fields = json_changes({name: after})
+    def update_run_if(self, run_id: str, expected: Mapping[str, Any], **changes: Any) -> bool:
+        """The same while the named fields have these values; see the port."""
+        wanted, fields = json_changes(expected), json_changes(changes)
         with self._writing() as connection:
             found = connection.execute("SELECT row FROM runs WHERE id = ?", (run_id,)).fetchone()
-            row = orjson.loads(found[0]) if found is not None else {}
-            same = found is not None and row.get(name) == before
-            if same:
-                connection.execute(_PUT_RUN, _run_columns(Run.model_validate(row | fields)))
-        return same
+            if found is None:
+                return False
+            before = Run.model_validate_json(found[0]).model_dump(mode="json")
+            if any(before[name] != value for name, value in wanted.items()):
+                return False
+            connection.execute(_PUT_RUN, _run_columns(Run.model_validate(before | fields)))
+        return True
 
     def run(self, run_id: str) -> Run | None:
         """One run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -53,50 +54,63 @@ class Launching:
         run = context.store.run(run_id)
         if run is None:
             raise NotFound("There is no run with that id.")
-        brief = context.log.snapshot(run_id)
-        if brief.status is RunStatus.SUSPENDED:
+        snapshot = context.log.snapshot(run_id)
+        if snapshot.status is RunStatus.SUSPENDED:
             # the row was read before the status: it cannot be that of a process that came after the hold
-            back = self._back(run, brief)
+            back = self._back(run, snapshot)
             if back is None:
                 return None
-            run, brief = back, context.log.snapshot(run_id)
-        return self._launch(run, brief)
+            run, snapshot = back, context.log.snapshot(run_id)
+        return self._launch(run, snapshot.status)
 
-    def _launch(self, run: Run, brief: Snapshot) -> str | None:
+    def _launch(self, run: Run, status: RunStatus) -> str | None:
         context, run_id = self._context, run.id
-        if brief.status in ENDED or (
-            run.handle is not None and brief.status is not RunStatus.QUEUED
-        ):
+        if status in ENDED:
+            context.log.activate(run_id)  # who began to start it may have left something behind
             return run.handle
-        if not self.is_due(run):
-            return None
-        stopping = context.log.brief([run_id])[run_id].stop_at_ms is not None
-        if brief.status is RunStatus.QUEUED:
-            if stopping:
-                self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
-                return None
-            self._carry_over.into(run)
-            self._lifecycle.move(run_id, RunStatus.STARTING)
-        elif stopping and run.launch_tries and brief.status is RunStatus.STARTING:
-            # between two tries; should one of them have begun something, the end finds it
-            self._lifecycle.end(run_id, RunStatus.STOPPED, "Stopped before it began.")
+        if run.handle is not None and status is not RunStatus.QUEUED:
+            return run.handle
+        if not self.is_due(run) or not self._ready(run, status):
             return None
         started = self._started(run)
-        if started is None:
-            return None
-        context.store.update_run(
-            run_id,
+        handle = self._noted(run, started) if started is not None else None
+        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
+            # the sweep takes away what was made for it, and stops the task, too, should we die here
+            context.log.activate(run_id)
+            if handle is not None:
+                self._runtime().stop(handle, grace_s=STOP_GRACE_MS / 1000)
+        return handle
+
+    def _ready(self, run: Run, status: RunStatus) -> bool:
+        """Whether it may be started; one that a person has stopped meanwhile is ended instead."""
+        stopping = self._context.log.brief([run.id])[run.id].stop_at_ms is not None
+        queued = status is RunStatus.QUEUED
+        # between two tries; should one of them have begun something, the end finds it
+        if stopping and (queued or (run.launch_tries and status is RunStatus.STARTING)):
+            self._lifecycle.end(run.id, RunStatus.STOPPED, "Stopped before it began.")
+            return False
+        if queued:
+            self._carry_over.into(run)
+            self._lifecycle.move(run.id, RunStatus.STARTING)
+        return True
+
+    def _noted(self, run: Run, started: Started) -> str | None:
+        """Note the task; when another generation has begun meanwhile it is nobody's, and stopped."""
+        noted = self._context.store.update_run_if(
+            run.id,
+            {"generation": run.generation},
             handle=started.handle,
-            launched_at=iso(context.now()),
+            launched_at=iso(self._context.now()),
             log_group=started.log_group,
             log_stream=started.log_stream,
             cpu=started.cpu,
             memory_mib=started.memory_mib,
             launch_after=None,
         )
-        if context.log.snapshot(run_id).status in ENDED:  # it was ended while it was being started
-            self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
-        return started.handle
+        if noted:
+            return started.handle
+        self._runtime().stop(started.handle, grace_s=STOP_GRACE_MS / 1000)
+        return None
 
     def _back(self, run: Run, snapshot: Snapshot) -> Run | None:
         """The row of a run on hold, made ready for its next process; None when it stays on hold.
@@ -115,12 +129,15 @@ class Launching:
                 return None
             brief = context.log.brief([run.id])[run.id]
             until = self._meter.moved_at(run.id, brief) or context.now()
-            context.store.update_run(
-                run.id, handle=None, generation=run.generation + 1,
+            ready = context.store.update_run_if(
+                run.id, {"generation": run.generation},
+                handle=None, generation=run.generation + 1,
                 billed_s=self._meter.ran_s(run, until), launched_at=None, launch_tries=0,
                 launch_after=None, hold_after=None, task_version=0, log_stream=None,
                 stop_code=None, exit_code=None,
             )  # fmt: skip
+            if not ready:
+                return None  # another worker is at it; should it die, the sweep comes again
         # it has been quiet for as long as it was on hold, and that says nothing about its next process
         context.log.heartbeat(
             run.id, holder="", now_ms=context.now_ms(), lease_ms=context.settings.lease_ms
@@ -145,6 +162,15 @@ class Launching:
         """Try again later; `anew` as another generation, since this one never came to be. After TRIES_MAX
         tries the run has failed."""
         tries = run.launch_tries + 1
+        changes: dict[str, Any] = {
+            "launch_tries": tries, "launch_after": iso(self._later(run.id, tries)),
+        }  # fmt: skip
+        if anew:
+            # the next task counts its versions from 1 again
+            changes |= {"handle": None, "generation": run.generation + 1, "task_version": 0}
+        expected = {"handle": run.handle, "generation": run.generation}
+        if not self._context.store.update_run_if(run.id, expected, **changes):
+            return  # another worker has started it meanwhile, or has been here
         if tries >= TRIES_MAX:
             detail = f"The agent could not be started in {tries} tries. {why}"
             self._lifecycle.end(run.id, RunStatus.FAILED, detail)
@@ -152,13 +178,6 @@ class Launching:
         # words once for each reason: the card tells what is waited for, not how often
         self._lifecycle.say_status(
             run.id, RunStatus.STARTING, f"{why} It is tried again.", once=f"waits:{why}"
-        )
-        changes = {"handle": None, "generation": run.generation + 1} if anew else {}
-        self._context.store.update_run(
-            run.id,
-            launch_tries=tries,
-            launch_after=iso(self._later(run.id, tries)),
-            **changes,
         )
 
     def _later(self, run_id: str, tries: int) -> datetime:

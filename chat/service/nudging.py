@@ -99,7 +99,9 @@ class Nudging:
         now = self._context.now()
         if run.nudged_at is not None and run.nudged_at > iso(now - timedelta(seconds=PAUSE_S)):
             return False
-        return self._context.store.swap_run(run_id, "nudged_at", run.nudged_at, iso(now))
+        return self._context.store.update_run_if(
+            run_id, {"nudged_at": run.nudged_at}, nudged_at=iso(now)
+        )
 
 
 def _is_for_now(item: MailItem, snapshot: Snapshot) -> bool:

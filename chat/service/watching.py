@@ -16,8 +16,6 @@ from chat.service.context import Context
 from chat.service.launching import HOLD_GRACE_MS, STOP_GRACE_MS, Launching
 from chat.service.lifecycle import Lifecycle
 
-MISSING_IS_GONE_MS = 60_000
-"""A new task is not seen everywhere at once (ECS is eventually consistent)."""
 _WHOLE = frozenset({None, "EssentialContainerExited", "UserInitiated", "ServiceSchedulerInitiated"})
 """Stop codes of which nothing needs to be said after the agent's own goodbye."""
 log = structlog.get_logger("watching")
@@ -85,8 +83,9 @@ class Watching:
             return gone
         now_ms = self._context.now_ms()
         overdue = {run.id for run in launched if now_ms - _ended_ms(run, now_ms) > STOP_GRACE_MS}
+        young = {run.id for run in launched if self._is_young(run)}
         try:
-            ends = self._runtime().settle(launched, overdue=overdue)
+            ends = self._runtime().settle(launched, overdue=overdue, young=young)
         except Invalid:
             return gone | {run.id for run in launched}  # no runtime, and so nothing of its
         for run in launched:
@@ -112,7 +111,9 @@ class Watching:
             try:
                 ended += self._watched(run, briefs[run.id], state)
                 if noting and state is not None:
-                    self._context.store.update_run(run.id, task_version=state.version)
+                    self._context.store.update_run_if(
+                        run.id, {"handle": run.handle}, task_version=state.version
+                    )
             except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
                 log.warning("watch_failed", run_id=run.id, error=repr(error))
         return ended
@@ -174,11 +175,15 @@ class Watching:
     def _gone(self, run: Run, brief: Brief, state: Alive, *, quiet_ms: int) -> bool:
         if state.missing and not self._is_old(run, quiet_ms):
             return False
+        # read again: ECS may have taken its time to answer, and a person has had theirs
+        brief = self._context.log.brief([run.id]).get(run.id, brief)
         stopping = brief.stop_at_ms is not None
+        now = self._context.store.run(run.id)
+        if now is None or now.handle != run.handle:  # it has got another task meanwhile
+            self._known.pop(run.id, None)
+            return False
         if state.no_room and not stopping:
-            now = self._context.store.run(run.id)  # somebody else may have seen it, too
-            if now is not None and now.handle == run.handle:
-                self._launching.postpone(now, state.reason or "There is no room for it.", anew=True)
+            self._launching.postpone(now, state.reason or "There is no room for it.", anew=True)
             self._known.pop(run.id, None)
             return False
         if run.handle is not None and state.stop_code is None and not state.missing:
@@ -194,11 +199,16 @@ class Watching:
 
     def _is_old(self, run: Run, quiet_ms: int) -> bool:
         """Whether one of which nothing is known has been there and is gone: not new, and not heard of."""
-        if run.launched_at is not None:
-            since = millis(datetime.fromisoformat(run.launched_at))
-            if self._context.now_ms() - since < MISSING_IS_GONE_MS:
-                return False
-        return quiet_ms > self._context.settings.heartbeat_stale_ms
+        return not self._is_young(run) and quiet_ms > self._context.settings.heartbeat_stale_ms
+
+    def _is_young(self, run: Run) -> bool:
+        """Whether a task of it may be there though ECS does not show it: it is eventually consistent, and a
+        start that was answered to nobody may come through after the run's end."""
+        since = run.launched_at if run.handle is not None else run.ended_at
+        if since is None:
+            return False
+        age_ms = self._context.now_ms() - millis(datetime.fromisoformat(since))
+        return age_ms < self._context.settings.heartbeat_stale_ms
 
     def _note_end(self, run: Run, state: Alive, *, after: bool) -> None:
         if state.stop_code is None or run.stop_code is not None:

@@ -196,6 +196,19 @@ def test_what_a_run_held_is_given_back_when_its_task_has_stopped_and_not_before(
     assert own["status"] == "INACTIVE"
 
 
+def test_every_revision_that_a_killed_worker_made_goes_with_the_run(
+    aws: FakeAws, runtime: EcsRuntime, run: Run
+) -> None:
+    ended = run.model_copy(update={"handle": start(runtime, run)})
+    [own] = aws.definitions[f"omakase-agent-coder-{run.id}"]
+    for _ in range(2):
+        aws.do_RegisterTaskDefinition({k: own[k] for k in ("family", "containerDefinitions")})
+    aws.move(str(ended.handle), "STOPPED", exit_code=0)
+    assert run.id in runtime.settle([ended], overdue=[])
+    states = [one["status"] for one in aws.definitions[f"omakase-agent-coder-{run.id}"]]
+    assert states == ["INACTIVE"] * 3
+
+
 def test_a_task_whose_start_was_answered_to_nobody_is_found_and_stopped(
     aws: FakeAws, runtime: EcsRuntime, run: Run
 ) -> None:

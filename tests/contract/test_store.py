@@ -483,7 +483,7 @@ def test_of_many_who_swap_a_field_of_a_run_at_once_one_wins(store, new_run):
     store.put_run(run)
 
     def swap(number: int, before: str | None) -> bool:
-        return store.swap_run(run.id, "nudged_at", before, at(number))
+        return store.update_run_if(run.id, {"nudged_at": before}, nudged_at=at(number))
 
     with ThreadPoolExecutor(4) as pool:
         first = list(pool.map(swap, range(4), [None] * 4))
@@ -492,10 +492,11 @@ def test_of_many_who_swap_a_field_of_a_run_at_once_one_wins(store, new_run):
         second = list(pool.map(swap, range(4, 8), [stands] * 4))
     assert second.count(True) == 1
     assert store.run(run.id) == run.model_copy(update={"nudged_at": at(4 + second.index(True))})
-    assert not store.swap_run(run.id, "nudged_at", stands, at(9)), "that is long gone"
-    assert not store.swap_run(new_id("run"), "nudged_at", None, at(9))
+    gone = {"nudged_at": stands}
+    assert not store.update_run_if(run.id, gone, nudged_at=at(9)), "that is long gone"
+    assert not store.update_run_if(new_id("run"), {"nudged_at": None}, nudged_at=at(9))
     with pytest.raises(TypeError):
-        store.swap_run(run.id, "nonsense", None, at(9))
+        store.update_run_if(run.id, {"nudged_at": None}, nonsense=at(9))
 
 
 def test_changing_a_run_that_is_not_there_is_refused_and_makes_none(store, new_run):
@@ -519,6 +520,21 @@ def test_a_change_that_no_run_can_have_is_a_mistake_of_the_caller_and_changes_no
     with pytest.raises(ValidationError):
         store.update_run(run.id, status="asleep")
     assert store.run(run.id) == run
+
+
+def test_a_change_that_expects_something_is_made_only_while_that_is_so(store, new_run):
+    run = new_run()
+    store.put_run(run)
+    assert store.update_run_if(
+        run.id, {"handle": None, "generation": 0}, handle="h", launch_tries=1
+    )
+    assert store.update_run_if(run.id, {"generation": 0}, handle="h"), "again is harmless"
+    assert not store.update_run_if(run.id, {"handle": None, "generation": 0}, handle="other")
+    assert store.update_run_if(run.id, {"handle": "h"}, handle=None, generation=1)
+    assert not store.update_run_if(run.id, {"handle": "h"}, generation=2)
+    found = store.run(run.id)
+    assert (found.handle, found.generation, found.launch_tries) == (None, 1, 1)
+    assert not store.update_run_if("run_unknown", {"handle": None}, handle="h")
 
 
 def test_runs_are_listed_newest_first_by_project_feature_or_status(store, new_run):

@@ -209,6 +209,29 @@ def test_beat_finds_what_nobody_was_told_of(machine: Machine, tmp_path: Path) ->
         chat.store.close()  # type: ignore[attr-defined]  # it is SQLite here
 
 
+def test_a_sweep_is_left_to_whoever_is_at_it_and_done_when_they_are_gone(machine: Machine) -> None:
+    class Lost:
+        def enqueue(self, name: str, *args: str) -> None:
+            """Every task is lost on its way."""
+
+    machine.somebody()
+    client = machine.world.chat.redis
+    talk = machine.world.talk(agent_id="toro")
+    wait_until(lambda: talk.stored() == talk.events(), "begun")
+    chat = bootstrap(machine.settings, tasks=Lost())
+    silent = Talk(World(chat, *[None] * 3, machine.world.feature_id), talk.id, talk.nori)  # type: ignore[arg-type]
+    with closing(chat.redis):
+        message = silent.post("is anybody there?")
+        client.set("alone:sweep", "another worker", px=60_000)
+        machine.queue("sweep")
+        wait_until(lambda: not client.llen("upkeep") and not client.hlen("unacked"), "taken")
+        assert silent.state_of(message["id"]) == "accepted"
+        client.delete("alone:sweep")
+        machine.queue("sweep")
+        wait_until(lambda: machine.stored(talk), "stored by a sweep")
+        chat.store.close()  # type: ignore[attr-defined]  # it is SQLite here
+
+
 def test_the_same_worker_stores_in_dynamodb(
     redis_server: EmbeddedRedis, dynalite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

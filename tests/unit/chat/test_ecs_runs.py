@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chat.errors import Unavailable
 from chat.events import Action, OrderBody
-from chat.ports import NudgeFailure, NudgeResult
+from chat.ports import Alive, NudgeFailure, NudgeResult, Started
 from chat.requests import Heartbeat
 from chat.roles import ROLES
-from chat.runs import Role
-from tests.ecs_world import EcsWorld, Nudged
+from chat.runs import Role, Run, RunStatus
+from tests.ecs_world import EcsWorld, Nudged, runtime_on
 from tests.fake_aws import FakeAws, Fault, Refused
 from tests.world import ANNA, Talk
 
@@ -119,7 +120,7 @@ def test_what_is_refused_for_good_fails_the_run_and_says_why(ecs: EcsWorld) -> N
     talk = ecs.launched()
     assert ecs.status(talk.id) == "failed"
     assert "No such subnet" in ecs.details(talk)[-1]
-    ecs.beat()
+    ecs.passes(seconds=61)
     assert ecs.aws.secrets == {}, "its token is gone with it"
 
 
@@ -273,6 +274,165 @@ def test_while_ecs_does_not_answer_nothing_is_decided(ecs: EcsWorld, how: Refuse
     ecs.beat()
     assert ecs.status(talk.id) == "working"
     ecs.beat()
+    assert ecs.status(talk.id) == "failed"
+
+
+def test_a_run_that_ends_before_its_new_task_is_seen_keeps_what_the_task_needs(
+    ecs: EcsWorld,
+) -> None:
+    talk, arn = at_work(ecs)
+    talk.finish("stopped")
+    ecs.world.work_off()
+    ecs.aws.unseen = 100
+    ecs.passes(seconds=11)
+    assert talk.id in ecs.world.chat.log.active(), "nobody else would ever stop it"
+    assert ecs.aws.secrets
+    ecs.aws.unseen = 0
+    ecs.beat()
+    assert [stopped for stopped, _ in ecs.aws.stopped] == [arn]
+
+
+def test_a_task_that_was_started_and_not_noted_is_stopped_with_its_run(ecs: EcsWorld) -> None:
+    """Two workers started one generation; one was refused, began the next, and the other died."""
+    talk, arn = at_work(ecs)
+    [definition] = ecs.aws.definitions[f"omakase-agent-coder-{talk.id}"]
+    asked = {"clientToken": f"{talk.id}.7", "startedBy": talk.id}
+    ecs.aws.do_RunTask(asked | {"taskDefinition": definition["taskDefinitionArn"]})
+    talk.finish("completed")
+    ecs.aws.move(arn, "STOPPED", exit_code=0)
+    ecs.world.work_off()
+    ecs.passes(seconds=61)
+    other = next(one for one in ecs.aws.tasks_of(talk.id) if one != arn)
+    assert [stopped for stopped, _ in ecs.aws.stopped] == [other]
+    assert talk.id in ecs.world.chat.log.active()
+    ecs.aws.move(other, "STOPPED")
+    ecs.beat()
+    assert (ecs.aws.secrets, ecs.world.chat.log.active()) == ({}, [])
+
+
+def test_a_person_who_stops_a_run_while_ecs_takes_its_time_to_say_that_it_died_has_stopped_it(
+    ecs: EcsWorld,
+) -> None:
+    talk, arn = at_work(ecs)
+    chat = ecs.world.chat
+    described = chat.delivery._watching._runtime().describe
+
+    class Slow:
+        def describe(self, handles: list[str]) -> dict[str, Alive]:
+            stop(talk)
+            ecs.aws.move(arn, "STOPPED", exit_code=143)
+            return described(handles)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(runtime_on(ecs.aws), name)
+
+    chat.delivery._watching._runtime = Slow  # type: ignore[assignment]  # as far as it is asked
+    chat.delivery.watch()
+    assert ecs.status(talk.id) == "stopped"
+
+
+# --- two workers, one run ------------------------------------------------------------------------
+
+
+def test_of_two_workers_the_one_that_is_refused_takes_nothing_from_the_one_that_is_not(
+    ecs: EcsWorld,
+) -> None:
+    talk = ecs.launched(work=False)
+    chat, launching = ecs.world.chat, ecs.world.chat.delivery._launching
+    row = ecs.row(talk.id)
+    chat.delivery.launch(talk.id)
+    handle = ecs.row(talk.id).handle
+    launching.postpone(row, "There is no room.", anew=True)
+    assert (ecs.row(talk.id).handle, ecs.row(talk.id).generation) == (handle, 0)
+    ecs.passes(seconds=200)
+    assert list(ecs.aws.tasks) == [handle]
+
+
+def test_a_task_whose_generation_is_over_before_it_is_noted_is_stopped(ecs: EcsWorld) -> None:
+    talk = ecs.launched(work=False)
+    row, launching = ecs.row(talk.id), ecs.world.chat.delivery._launching
+    started = launching._started
+
+    def late(run: Run) -> Started | None:
+        found = started(run)
+        launching.postpone(row, "There is no room.", anew=True)  # what another worker does
+        return found
+
+    launching._started = late  # type: ignore[method-assign]  # it is a moment later than it was
+    assert ecs.world.chat.delivery.launch(talk.id) is None
+    [first] = ecs.aws.tasks
+    assert [stopped for stopped, _ in ecs.aws.stopped] == [first]
+    launching._started = started  # type: ignore[method-assign]  # as it was
+    ecs.aws.move(first, "STOPPED")
+    ecs.passes(seconds=60)
+    second = ecs.row(talk.id).handle
+    assert (second in ecs.aws.tasks, second != first) == (True, True)
+
+
+def test_a_generation_that_runs_all_the_same_is_found_before_another_is_begun(
+    ecs: EcsWorld,
+) -> None:
+    talk = ecs.launched()
+    [first] = ecs.aws.tasks
+    ecs.world.chat.store.update_run(talk.id, handle=None, generation=1)
+    ecs.beat()
+    assert (ecs.row(talk.id).handle, list(ecs.aws.tasks)) == (first, [first])
+
+
+def test_a_run_that_ends_while_its_task_is_being_started_is_swept_once_more(
+    ecs: EcsWorld,
+) -> None:
+    talk = ecs.launched(work=False)
+    launching = ecs.world.chat.delivery._launching
+    started = launching._started
+
+    def slow(run: Run) -> Started | None:
+        found = started(run)
+        ecs.world.chat.runs.end(run.id, RunStatus.STOPPED, "Stopped.")
+        ecs.world.work_off()
+        ecs.world.chat.log.retire(run.id)  # a sweep has looked for a task before there was one
+        ecs.aws.faults.append(Fault("StopTask", THROTTLED, times=2))
+        return found
+
+    launching._started = slow  # type: ignore[method-assign]  # it takes longer than it did
+    with pytest.raises(Unavailable):
+        ecs.world.chat.delivery.launch(talk.id)
+    [task] = ecs.aws.tasks
+    assert talk.id in ecs.world.chat.log.active()
+    ecs.passes(seconds=11)
+    assert [stopped for stopped, _ in ecs.aws.stopped] == [task]
+
+
+def test_what_a_slow_worker_makes_for_a_run_that_is_over_is_taken_away_again(
+    ecs: EcsWorld,
+) -> None:
+    talk, arn = at_work(ecs)
+    talk.finish("completed")
+    ecs.aws.move(arn, "STOPPED", exit_code=0)
+    ecs.world.work_off()
+    ecs.passes(seconds=61)
+    assert (ecs.aws.secrets, ecs.world.chat.log.active()) == ({}, [])
+    runtime_on(ecs.aws)._definitions.make(ecs.row(talk.id), "t0ken")
+    ecs.world.chat.delivery.launch(talk.id)  # the worker was killed, and its task comes again
+    ecs.beat()
+    assert (ecs.aws.secrets, ecs.world.chat.log.active()) == ({}, [])
+    own = ecs.aws.definitions[f"omakase-agent-coder-{talk.id}"]
+    assert [one["status"] for one in own] == ["INACTIVE"] * 2
+
+
+def test_hints_about_a_new_task_count_though_the_last_one_had_come_further(ecs: EcsWorld) -> None:
+    talk = ecs.launched()
+    first = ecs.aws.task_of(talk.id)
+    for status in ("PENDING", "ACTIVATING", "DEPROVISIONING"):
+        ecs.aws.move(first, status)
+    said = "Capacity is unavailable at this time."
+    ecs.aws.move(first, "STOPPED", stop_code="TaskFailedToStart", reason=said)
+    ecs.hear()
+    ecs.passes(seconds=8)
+    second = ecs.row(talk.id).handle
+    assert second is not None
+    ecs.aws.move(second, "STOPPED", stop_code="EssentialContainerExited", exit_code=1)
+    assert ecs.hear() == 1
     assert ecs.status(talk.id) == "failed"
 
 

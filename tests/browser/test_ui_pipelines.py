@@ -158,8 +158,9 @@ def test_a_change_appears_without_a_reload_and_nothing_is_asked_for_in_between(
 
     before = asked()
     board.kitchen.pipelines[board.cart["id"]]["turns"][-1]["result"] = "asking"
-    page.wait_for_timeout(1_500)  # nobody has told it: it does not ask
-    assert asked() == before
+    with page.expect_response(re.compile("/api/agent-runs\\?")):
+        board.kitchen.broadcast({"type": "runs", "project_id": board.story.project["id"]})
+    assert asked() == before, "runs changed, and no pipeline did"
     board.kitchen.pipeline(board.cart, "waiting", "Nori waits for a person.")
     expect(line(page, "Shopping Cart").locator("[aria-current=step]")).to_contain_text(
         "Waits for you"

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -140,7 +141,10 @@ class Play:
             stderr=(self.folder / "cloud.log").open("w"),
         )  # fmt: skip
         assert process.stdout is not None
-        said: dict[str, str] = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError((self.folder / "cloud.log").read_text().strip()[-500:])
+        said: dict[str, str] = json.loads(line)
         return process, said
 
     def _people(self, stage: Stage) -> None:
@@ -279,6 +283,8 @@ def main() -> int:
     print(json.dumps(result, indent=2))
     if given.keep or result["wrong"]:
         print(f"the processes' output: {folder}", file=sys.stderr)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     return 1 if result["wrong"] else 0
 
 

@@ -196,7 +196,7 @@ class Run(Frozen):
     nudged_at: str | None = None
     hold_after: str | None = None
     """No sooner than this is it asked (again) to go on hold."""
-    billed_s: float = 0
+    billed_s: int = 0
     """How long its earlier generations ran."""
     task_version: int = 0
     """The highest version of its task that was acted upon (ECS counts them)."""

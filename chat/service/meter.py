@@ -78,7 +78,10 @@ class Meter:
         if settings.runtime != "ecs" or run.start is not StartKind.LAUNCH:
             return None
         role = self._roles.role[run.role]
-        hourly = per_hour(self._prices, cpu=role.cpu, memory_mib=role.memory_mib)
+        # as it was started, or will be
+        hourly = per_hour(
+            self._prices, cpu=run.cpu or role.cpu, memory_mib=run.memory_mib or role.memory_mib
+        )
         until = _moment(run.ended_at) if brief.status in ENDED else None
         if brief.status is RunStatus.SUSPENDED:
             until = moved

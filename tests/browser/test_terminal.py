@@ -129,6 +129,17 @@ def test_the_terminal_follows_the_size_of_the_window(
     shows(page, f"{small['rows']} {small['cols']}")
 
 
+def test_the_last_line_is_whole_within_the_screen(shell: tuple[Page, str]):
+    page, _ = shell
+    page.keyboard.type("seq 1 200; echo last $((8+1))")
+    page.keyboard.press("Enter")
+    shows(page, "last 9")
+    screen = page.locator(".terminal-screen").bounding_box()
+    last = page.locator(".xterm-rows > div").last.bounding_box()
+    assert last["y"] + last["height"] <= screen["y"] + screen["height"]
+    assert page.locator(".terminal-screen").evaluate("e => e.scrollTop") == 0
+
+
 def test_tab_and_escape_go_to_the_shell_and_f6_leaves_it(
     terminals: TerminalWorld, shell: tuple[Page, str]
 ):

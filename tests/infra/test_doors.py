@@ -32,6 +32,8 @@ def web(own_server: Callable[..., Server], template: dict[str, Any], node: Node)
         "RUNTIME": "ecs",
         "AGENTS_FILE": "",
         "FLOWER_URL": "",
+        "EXEC_TERMINAL": "off",
+        "ECS_CLUSTER": "agents",
         "LOG_LEVEL": "INFO",
     }
     # the store is the test's own, and Redis a node like the template's

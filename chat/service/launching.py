@@ -115,7 +115,7 @@ class Launching:
             until = self._meter.moved_at(run.id, brief) or context.now()
             context.store.update_run(
                 run.id, handle=None, generation=run.generation + 1,
-                billed_s=self._meter.ran_s(run, until), launched_at=None, launch_tries=0,
+                billed_ms=int(self._meter.ran_s(run, until) * 1_000), launched_at=None, launch_tries=0,
                 launch_after=None, hold_after=None, task_version=0, log_stream=None,
                 stop_code=None, exit_code=None,
             )  # fmt: skip

@@ -196,7 +196,7 @@ class Run(Frozen):
     nudged_at: str | None = None
     hold_after: str | None = None
     """No sooner than this is it asked (again) to go on hold."""
-    billed_s: int = 0
+    billed_ms: int = 0
     """How long its earlier generations ran."""
     task_version: int = 0
     """The highest version of its task that was acted upon (ECS counts them)."""
@@ -212,7 +212,7 @@ class Run(Frozen):
 INWARD: Final = frozenset(
     {
         "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
-        "nudged_at", "hold_after", "billed_s", "task_version",
+        "nudged_at", "hold_after", "billed_ms", "task_version",
     }
 )  # fmt: skip
 """Fields of a run that people are not shown."""

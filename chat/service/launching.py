@@ -132,7 +132,7 @@ class Launching:
             ready = context.store.update_run_if(
                 run.id, {"generation": run.generation},
                 handle=None, generation=run.generation + 1,
-                billed_s=round(self._meter.ran_s(run, until)), launched_at=None, launch_tries=0,
+                billed_ms=int(self._meter.ran_s(run, until) * 1_000), launched_at=None, launch_tries=0,
                 launch_after=None, hold_after=None, task_version=0, log_stream=None,
                 stop_code=None, exit_code=None,
             )  # fmt: skip

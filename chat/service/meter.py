@@ -55,7 +55,7 @@ class Meter:
 
     def ran_s(self, run: Run, until: datetime) -> float:
         """How long the run's processes had been there until then, in seconds."""
-        return ran_s(run.billed_s, _moment(run.launched_at), until)
+        return ran_s(run.billed_ms / 1_000, _moment(run.launched_at), until)
 
     def due_at(self, run: Run, brief: Brief) -> datetime | None:
         """When a run that is idle is asked to go on hold; None when that will not be by itself: it is not

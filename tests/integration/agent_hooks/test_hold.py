@@ -61,7 +61,11 @@ def start(pyz: Path, env: dict[str, str], state: StateDir) -> Start:
             try:
                 yield process
             finally:
-                process.kill()
+                process.terminate()  # what it runs ends with it; a killed one would leave it behind
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
     return running
 
@@ -126,7 +130,7 @@ def test_when_there_is_no_checkpoint_nothing_is_ended_and_people_are_told_why(
         server.wait(lambda: server.state(said) == "in_context")
         assert process.poll() is None
         assert server.state(order) == "in_context", "it stands in nobody's way"
-    assert server.status == "waiting"
+        assert server.status == "waiting"
 
 
 def test_a_message_that_comes_while_the_hook_runs_wins_and_the_hook_is_cut(

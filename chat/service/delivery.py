@@ -147,7 +147,7 @@ class Delivery:
         counts["retired"] = self._retired(over)
         known = set(run_ids)
         for status in OPEN:
-            for run in context.store.runs(status=status, limit=_ROWS_MAX):
+            for run in self._open(status):
                 unstarted = run.start is StartKind.LAUNCH and run.handle is None
                 if run.id in known and not unstarted and status is not RunStatus.QUEUED:
                     continue
@@ -156,6 +156,14 @@ class Delivery:
                 except Exception as error:  # noqa: BLE001 - as above
                     log.warning("sweep_failed", run_id=run.id, error=repr(error))
         return Swept(**counts)
+
+    def _open(self, status: RunStatus) -> list[Run]:
+        """The runs that are in that status by their rows; none when the store does not say, for now."""
+        try:
+            return self._context.store.runs(status=status, limit=_ROWS_MAX)
+        except Unavailable as error:
+            log.warning("rows_not_read", status=status.value, error=error.detail)
+            return []
 
     def _retired(self, over: list[Run]) -> int:
         """Let go of ended runs that hold nothing any more."""

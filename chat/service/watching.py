@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from chat.drafts import millis
-from chat.errors import Invalid, NotFound
+from chat.errors import Invalid, NotFound, Unavailable
 from chat.events import About, NoticeBody
 from chat.ports import Alive, Brief, Hint, Record, Runtime
 from chat.runs import ENDED, Phase, Run, RunStatus, StartKind
@@ -50,7 +50,7 @@ class Watching:
             for run_id, brief in briefs.items()
             if brief.status not in ENDED and (run_id, brief.since_seq) not in self._at_rest
         ]
-        return self._look([run for run in map(self._row, open_ones) if run is not None], briefs)
+        return self._look(self._rows(open_ones), briefs)
 
     def look_at(self, hints: Sequence[Hint]) -> int:
         """Look at the runs that somebody says have changed; returns how many were ended.
@@ -92,6 +92,19 @@ class Watching:
             if run.id in ends:
                 self._note_end(run, ends[run.id], after=True)
         return gone | ends.keys()
+
+    def _rows(self, run_ids: Sequence[str]) -> list[Run]:
+        """The runs' rows; those that the store does not give now are looked at next time."""
+        found = []
+        for run_id in run_ids:
+            try:
+                run = self._row(run_id)
+            except Unavailable as error:
+                log.warning("row_not_read", run_id=run_id, error=error.detail)
+                continue
+            if run is not None:
+                found.append(run)
+        return found
 
     def _row(self, run_id: str) -> Run | None:
         """The run's row; one that has been started does not change in what is needed here."""

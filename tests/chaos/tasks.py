@@ -51,6 +51,8 @@ NO_SECRET: Final = {
 }
 FORGOTTEN: Final = "forgotten"
 FATES: Final = (*FINISHES, *DIES, *NEVER_RUNS, FORGOTTEN)
+LINGERS_S: Final = 300.0
+"""A sweep takes long where eight processes share two cores, and ten times as long with others on them."""
 ASKED: Final = ["Which name?", "May I delete the table?", "Which of the two?"]
 
 
@@ -223,7 +225,7 @@ class Task:
             self.web.close()
         if self.fate == "linger" and not self.stop.is_set():
             # its container does not end by itself; bounded, so that the test ends
-            if not self.stop.wait(90):
+            if not self.stop.wait(LINGERS_S):
                 self.tasks.surprises["a task that lingers was never stopped"] += 1
             end = {"stop_code": "UserInitiated", "exit_code": 137}
         if self.fate != FORGOTTEN or self.stop.is_set():

@@ -85,6 +85,12 @@ class Machine:
             found = getattr(inspector, what)() or {}
             return found.get(f"{name}@test")
 
+    def sweeps(self, name: str) -> int:
+        """How many a worker has taken."""
+        stats = self.inspect("stats", name)
+        assert isinstance(stats, dict)
+        return int(stats["total"].get("sweep", 0))
+
     def queue(self, name: str, *args: str) -> None:
         """As beat does it."""
         self.tasks.enqueue(name, *args)
@@ -214,7 +220,7 @@ def test_a_sweep_is_left_to_whoever_is_at_it_and_done_when_they_are_gone(machine
         def enqueue(self, name: str, *args: str) -> None:
             """Every task is lost on its way."""
 
-    machine.somebody()
+    name = machine.somebody()
     client = machine.world.chat.redis
     talk = machine.world.talk(agent_id="toro")
     wait_until(lambda: talk.stored() == talk.events(), "begun")
@@ -222,9 +228,11 @@ def test_a_sweep_is_left_to_whoever_is_at_it_and_done_when_they_are_gone(machine
     silent = Talk(World(chat, *[None] * 3, machine.world.feature_id), talk.id, talk.nori)  # type: ignore[arg-type]
     with closing(chat.redis):
         message = silent.post("is anybody there?")
+        before = machine.sweeps(name)
         client.set("alone:sweep", "another worker", px=60_000)
         machine.queue("sweep")
-        wait_until(lambda: not client.llen("upkeep") and not client.hlen("unacked"), "taken")
+        wait_until(lambda: machine.sweeps(name) > before, "taken")
+        wait_until(lambda: machine.inspect("active", name) == [], "done")
         assert silent.state_of(message["id"]) == "accepted"
         client.delete("alone:sweep")
         machine.queue("sweep")

@@ -331,6 +331,37 @@ def test_a_person_who_stops_a_run_while_ecs_takes_its_time_to_say_that_it_died_h
     assert ecs.status(talk.id) == "stopped"
 
 
+def test_a_row_that_the_store_does_not_give_keeps_no_other_run_from_being_looked_at(
+    ecs: EcsWorld,
+) -> None:
+    first, lost = at_work(ecs)
+    other, arn = at_work(ecs)
+    for task in (lost, arn):
+        ecs.aws.move(task, "STOPPED", exit_code=1)
+    chat = ecs.world.chat
+    context = chat.delivery._context
+    store = context.store
+
+    class Raining:
+        def run(self, run_id: str) -> Run | None:
+            if run_id == first.id:
+                raise Unavailable("The store is not ready.")
+            return store.run(run_id)
+
+        def runs(self, **_: object) -> list[Run]:
+            raise Unavailable("The store is not ready.")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+    context.store = Raining()  # type: ignore[assignment]  # as far as it is asked
+    assert chat.delivery.watch() == 1
+    chat.delivery.sweep()
+    context.store = store
+    assert (ecs.status(first.id), ecs.status(other.id)) == ("working", "failed")
+    assert chat.delivery.watch() == 1
+
+
 # --- two workers, one run ------------------------------------------------------------------------
 
 

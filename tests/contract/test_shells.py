@@ -75,9 +75,10 @@ def test_the_first_words_are_shown_and_the_size_is_the_one_that_was_asked_for(op
     shell = opened(agent)
     end, shown = pumped(shell, 0)
     assert (end, shown) == (None, PROMPT)
-    pump(shell)
+    thread = pump(shell)
     until(lambda: agent.sizes == [{"cols": 132, "rows": 43}])
     shell.wake()
+    thread.join()  # one thread at a time: closing is another's
 
 
 def pump(shell: Shell) -> threading.Thread:

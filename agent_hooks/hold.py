@@ -83,8 +83,10 @@ def run_hook(
         except UnicodeDecodeError as error:
             raise HookFailed("the checkpoint is not UTF-8") from error
     finally:
+        if hook.poll() is None:
+            _kill(hook)
         for path in (out, err):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _await(
@@ -105,10 +107,14 @@ def _await(
             elif out.stat().st_size > MAX_BYTES:
                 why = _too_much()
             if why:
-                with contextlib.suppress(ProcessLookupError):  # it ends at this moment
-                    os.killpg(hook.pid, signal.SIGKILL)
-                hook.wait()
+                _kill(hook)
                 return why
+
+
+def _kill(hook: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ends at this moment
+        os.killpg(hook.pid, signal.SIGKILL)
+    hook.wait()
 
 
 def _too_much() -> str:

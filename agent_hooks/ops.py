@@ -274,15 +274,19 @@ class Ops:
                 "checkpoint": core.kept(str(request["text"])),
             }
             while not core.over() and time.monotonic() < deadline:
-                # what was confirmed must have arrived, or it counts as unread
-                core.wait_until(
+                # what was said and confirmed must have arrived
+                if not core.wait_until(
                     lambda: core.spool.pending_bytes() == 0, deadline - time.monotonic()
-                )
+                ):
+                    break  # what it has said would go with this machine
                 why = self._hand_over(body, int(request["mark"]))
                 if why is not None:
                     return {"held": core.memory.ended == HELD, "why": why}
                 core.wait_until(core.over, 1.0)
-            return {"held": core.memory.ended == HELD, "why": "The server could not be reached."}
+            return {
+                "held": core.memory.ended == HELD,
+                "why": "The server did not take everything in time.",
+            }
         finally:
             with core.changed:
                 core.holding = False

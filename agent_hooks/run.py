@@ -67,6 +67,7 @@ class Wrapper:
         self._signal: Optional[int] = None
         self._stopped = False
         self._over = threading.Event()
+        self._one_hold = threading.Lock()
 
     def run(self) -> int:
         """The command's exit code, 128 + n after a signal."""
@@ -226,7 +227,12 @@ class Wrapper:
     # --- on hold ----------------------------------------------------------------------------------
 
     def _go_on_hold(self, child: "subprocess.Popen[bytes]") -> None:
-        """Let the hook make the checkpoint, hand it over, and end the command; or say why not."""
+        """Let the hook make the checkpoint, hand it over, and end the command; or say why not. One at a time:
+        an order that comes meanwhile cuts the hook, and then has its own turn."""
+        with self._one_hold:
+            self._hold(child)
+
+    def _hold(self, child: "subprocess.Popen[bytes]") -> None:
         begun = self._call("hold_begins")
         if begun is None:
             return

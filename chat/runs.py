@@ -196,6 +196,8 @@ class Run(Frozen):
     nudged_at: str | None = None
     hold_after: str | None = None
     """No sooner than this is it asked (again) to go on hold."""
+    back_generation: int = 0
+    """Its first generation since it was last on hold: what comes before has ended."""
     billed_ms: int = 0
     """How long its earlier generations ran."""
     task_version: int = 0
@@ -212,7 +214,7 @@ class Run(Frozen):
 INWARD: Final = frozenset(
     {
         "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
-        "nudged_at", "hold_after", "billed_ms", "task_version",
+        "nudged_at", "hold_after", "back_generation", "billed_ms", "task_version",
     }
 )  # fmt: skip
 """Fields of a run that people are not shown."""

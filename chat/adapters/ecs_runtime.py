@@ -94,7 +94,7 @@ class EcsRuntime:
     def start(self, run: Run, *, token: str, env: Mapping[str, str]) -> Started:
         """Run the task. Raises Unavailable, NotStarted, Invalid."""
         definition = self._definitions.make(run, token)
-        if run.generation and (running := self._running(run)):
+        if run.generation > run.back_generation and (running := self._running(run)):
             # two workers started the generation before: one was refused, and the other was not
             return self._started(running[0], definition)
         asked = self._asked(run, definition, env)

@@ -103,7 +103,8 @@ local function earlier(op, head)
       local seq = tonumber(string.sub(kept, bar + 1))
       local json = event(seq)
       -- unless the log was rebuilt under other numbers
-      if json == '' or string.find(json, '"id":"' .. op.id .. '"', 1, true) then return {seq, json, 1} end
+      local known = json == '' and not call('HGET', KNOWN, op.id)
+      if known or string.find(json, '"id":"' .. op.id .. '"', 1, true) then return {seq, json, 1} end
     end
     local seq = tonumber(call('HGET', KNOWN, op.id))
     if not seq and op.mode then

@@ -102,7 +102,8 @@ class Holding:
             raise NotFound("There is no run with that id.")
         if run.start is not StartKind.LAUNCH:
             raise IllegalMove("Only a run that we started can be started again.")
-        if run.generation != generation:
+        # a later start may have found this process already there, and taken it
+        if not run.back_generation <= generation <= run.generation:
             raise IllegalMove("The run has another process by now.")
         return run
 

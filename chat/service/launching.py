@@ -131,7 +131,7 @@ class Launching:
             until = self._meter.moved_at(run.id, brief) or context.now()
             ready = context.store.update_run_if(
                 run.id, {"generation": run.generation},
-                handle=None, generation=run.generation + 1,
+                handle=None, generation=run.generation + 1, back_generation=run.generation + 1,
                 billed_ms=int(self._meter.ran_s(run, until) * 1_000), launched_at=None, launch_tries=0,
                 launch_after=None, hold_after=None, task_version=0, log_stream=None,
                 stop_code=None, exit_code=None,
@@ -175,9 +175,10 @@ class Launching:
             detail = f"The agent could not be started in {tries} tries. {why}"
             self._lifecycle.end(run.id, RunStatus.FAILED, detail)
             return
-        # words once for each reason: the card tells what is waited for, not how often
+        # words once for each start and reason: the card tells what is waited for, not how often
+        since = self._context.log.brief([run.id])[run.id].since_seq
         self._lifecycle.say_status(
-            run.id, RunStatus.STARTING, f"{why} It is tried again.", once=f"waits:{why}"
+            run.id, RunStatus.STARTING, f"{why} It is tried again.", once=f"waits:{since}:{why}"
         )
 
     def _later(self, run_id: str, tries: int) -> datetime:

@@ -16,7 +16,7 @@ import structlog
 from chat.ports import Record
 from chat.runs import Run
 from chat.service.context import Context
-from chat.service.restore import restored
+from chat.service.restore import going_on, stored_state
 
 _PAGE = 1_000
 log = structlog.get_logger("delivery")
@@ -24,26 +24,39 @@ log = structlog.get_logger("delivery")
 
 def reconcile(context: Context, run: Run) -> None:
     """Make sure that the run's log goes on where the store ends."""
+    while not _goes_on(context, run):
+        pass  # the store has got more in the meantime
+
+
+def _goes_on(context: Context, run: Run) -> bool:
+    """Whether it does, or was made to; False to look again."""
+    snapshot = context.log.snapshot(run.id)
+    # in this order: what the store has was in the log before
+    last = context.store.last_seq(run.id)
+    if last <= snapshot.stored:
+        return True
+    head = context.log.snapshot(run.id).head
+    parted = _parted(context, run.id, after=snapshot.stored, upto=last, head=head)
+    if parted is None:
+        return True
+    # what takes long comes first: an agent at work writes all the time
+    keep = context.settings.stream_keep
+    base = stored_state(context.store, run, keep=keep, since=parted)
     while True:
-        snapshot = context.log.snapshot(run.id)
-        # in this order: what the store has was in the log before
-        last = context.store.last_seq(run.id)
-        if last <= snapshot.stored:
-            return
-        ours = {record.seq: record for record in _held(context, run.id, snapshot.stored)}
-        head = max(snapshot.head, context.log.snapshot(run.id).head)
-        parted = _parted(context, run.id, snapshot.stored, ours, head)
-        if parted is None:
-            return
-        since = [record for seq, record in sorted(ours.items()) if seq >= parted]
-        state = restored(
-            context.store, run, keep=context.settings.stream_keep, now_ms=context.now_ms(),
-            then=since,
-        )  # fmt: skip
-        if context.log.rebuild(run.id, state, epoch=snapshot.epoch, head=head):
+        now = context.log.snapshot(run.id)
+        if now.epoch != snapshot.epoch or context.store.last_seq(run.id) != base.last:
+            return False
+        # read after the head that is to be replaced: what comes later moves it. What was sent again, and is
+        # in the store, is there already
+        since = [
+            record for record in _held(context, run.id, parted - 1) if _id(record) not in base.ids
+        ]
+        state = going_on(base, run, now_ms=context.now_ms(), then=since)
+        if context.log.rebuild(run.id, state, epoch=now.epoch, head=now.head):
             log.warning(
                 "log_was_behind", run_id=run.id, parted=parted, stored=last, again=len(since)
             )
+            return True
 
 
 def _held(context: Context, run_id: str, after: int) -> Iterator[Record]:
@@ -52,13 +65,13 @@ def _held(context: Context, run_id: str, after: int) -> Iterator[Record]:
         after = records[-1].seq
 
 
-def _parted(
-    context: Context, run_id: str, after: int, ours: dict[int, Record], head: int
-) -> int | None:
-    """The first number under which the store has another event than the log; None while they agree."""
+def _parted(context: Context, run_id: str, *, after: int, upto: int, head: int) -> int | None:
+    """The first number up to `upto` under which the store has another event than the log; None when there is
+    none. What the log has dropped was stored, and counts as the same."""
+    ours = {record.seq: record for record in _held(context, run_id, after)}
     more = True
     while more:
-        page = context.store.events(run_id, after=after, limit=_PAGE)
+        page = context.store.events(run_id, after=after, before=upto + 1, limit=_PAGE)
         for record in page.records:
             mine = ours.get(record.seq)
             if record.seq > head or (mine is not None and _id(mine) != _id(record)):

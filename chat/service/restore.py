@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -128,25 +129,44 @@ class _Fold:
             self.items[item_id] = replace(item, **changes)  # type: ignore[arg-type]  # typed above
 
 
-def restored(
-    store: Store, run: Run, *, keep: int, now_ms: int, then: Sequence[Record] = ()
-) -> Restored:
-    """The run's state at the store's last event; `records` are the last `keep` of them. The events in `then`
-    follow it, under new numbers."""
-    fold = _Fold()
-    tail: list[Record] = []
-    after = 0
-    while True:
-        page = store.events(run.id, after=after, limit=_PAGE)
+@dataclass(slots=True)
+class Stored:
+    """What the store's events leave behind, up to the number `last`. `tail` are the last of them, `ids` those
+    of the events from a given number on."""
+
+    fold: _Fold
+    tail: list[Record]
+    last: int
+    ids: set[str]
+
+
+def stored_state(store: Store, run: Run, *, keep: int, since: int | None = None) -> Stored:
+    """Fold a run's whole history; `tail` keeps `keep` events, `ids` those numbered `since` and above."""
+    made = Stored(_Fold(), [], 0, set())
+    more = True
+    while more:
+        page = store.events(run.id, after=made.last, limit=_PAGE)
         for record in page.records:
-            fold.take(orjson.loads(record.data))
-        tail = (tail + page.records)[-keep:]
-        if not page.has_more:
-            break
-        after = page.records[-1].seq
-    stored = tail[-1].seq if tail else 0
+            event = orjson.loads(record.data)
+            made.fold.take(event)
+            if since is not None and record.seq >= since:
+                made.ids.add(event["id"])
+        made.tail = (made.tail + page.records)[-keep:]
+        made.last = page.records[-1].seq if page.records else made.last
+        more = page.has_more
+    return made
+
+
+def restored(store: Store, run: Run, *, keep: int, now_ms: int) -> Restored:
+    """The run's state at the store's last event; `records` are the last `keep` of them."""
+    return going_on(stored_state(store, run, keep=keep), run, now_ms=now_ms)
+
+
+def going_on(base: Stored, run: Run, *, now_ms: int, then: Sequence[Record] = ()) -> Restored:
+    """The state in which the events in `then` follow the store's last, under new numbers."""
+    fold, tail = deepcopy(base.fold), list(base.tail)
     ended = fold.status in ENDED
-    for number, record in enumerate(then, stored + 1):
+    for number, record in enumerate(then, base.last + 1):
         event = orjson.loads(record.data) | {"seq": number}
         if not (ended and event["kind"] == Kind.STATUS):  # what has ended does not begin again
             fold.take(event)
@@ -170,7 +190,7 @@ def restored(
         before=fold.before,
         stop_at_ms=fold.stop_at_ms,
         heartbeat_ms=now_ms,
-        stored=stored,
+        stored=base.last,
         since_seq=fold.since_seq,
     )
 

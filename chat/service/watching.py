@@ -141,6 +141,10 @@ class Watching:
         if (late or (state is not None and not state.running)) and not self._is_of_now(run):
             return False
         if state is not None and not state.running:
+            if state.missing and late and not self._is_young(run):
+                # whatever still speaks there: nobody can stop it, and its token goes with the run
+                detail = "Stopped. ECS does not know its task any more."
+                return self._lifecycle.end(run.id, RunStatus.STOPPED, detail)
             return self._gone(run, brief, state, quiet_ms=quiet_ms)
         if late and run.handle is not None:
             reason = "Omakase: a person stopped the run"
@@ -171,6 +175,12 @@ class Watching:
         event = self._context.event(run.id, Record(brief.since_seq, b""))
         since_ms = millis(datetime.fromisoformat(event["at"]))
         if self._context.now_ms() - since_ms > HOLD_GRACE_MS:
+            now = self._context.log.brief([run.id]).get(run.id)
+            if now is None or (now.status, now.since_seq) != (brief.status, brief.since_seq):
+                self._known.pop(
+                    run.id, None
+                )  # it has come back meanwhile, and this may be its new process
+                return False
             reason = "Omakase: the run is on hold"
             self._runtime().stop(run.handle, grace_s=STOP_GRACE_MS / 1000, reason=reason)
         return False

@@ -133,6 +133,20 @@ def test_when_there_is_no_checkpoint_nothing_is_ended_and_people_are_told_why(
         assert server.status == "waiting"
 
 
+def test_a_second_order_to_go_on_hold_has_its_turn_after_the_first(
+    server: Any, start: Start, tmp_path: Path
+) -> None:
+    began = tmp_path / "began"
+    with start(WAITING, f"echo x >> {began}; sleep 2; echo kept") as process:
+        ready(server, process)
+        server.order("checkpoint")
+        server.wait(began.exists)
+        server.order("checkpoint")
+        assert process.wait(60) == 0
+    assert server.hold_failures == []
+    assert (server.status, server.kept["text"]) == ("suspended", "kept\n")
+
+
 def test_a_message_that_comes_while_the_hook_runs_wins_and_the_hook_is_cut(
     server: Any, start: Start, tmp_path: Path
 ) -> None:

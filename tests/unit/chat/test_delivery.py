@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chat.errors import IdempotencyMismatch, Unavailable
 from chat.events import Action, Kind, OrderBody
-from chat.ports import Record
+from chat.ports import Log, Record
 from chat.requests import CreateRun, Heartbeat
 from chat.runs import RunStatus
+from chat.service.reconcile import reconcile
 from tests.crashing import Process, dies
 from tests.world import ANNA, Talk, World
 
@@ -299,6 +302,65 @@ def test_a_redis_that_comes_back_from_before_writes_over_nothing_and_loses_nothi
     assert talk.state_of(read["id"]) == "in_context"
     assert talk.post("read, and then forgotten", key="old")["seq"] == read["seq"]
     assert talk.post("said to the copy", key="new")["id"] == new["id"]
+
+
+class Busy:
+    """A log of which every reading lets somebody else say something first, a few times."""
+
+    def __init__(self, log: Log, said: Iterator[Callable[[], object]]) -> None:
+        self._log = log
+        self._said = said
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"read", "snapshot", "rebuild"}:
+            next(self._said, lambda: None)()
+        return getattr(self._log, name)
+
+
+def test_what_is_said_while_a_log_is_rebuilt_is_in_it(talk: Talk) -> None:
+    world = talk.world
+    talk.drain()
+    copy = world.copy_of_redis()
+    for number in range(3):
+        talk.post(f"old {number}")
+    talk.drain()
+    world.put_back(copy)
+    said = [talk.post("first")["id"]]
+    speakers = (
+        lambda number=number: said.append(talk.post(f"meanwhile {number}")["id"])  # type: ignore[misc]
+        for number in range(12)
+    )
+    context = world.chat.delivery._context
+    run = world.chat.store.run(talk.id)
+    assert run is not None
+
+    reconcile(replace(context, log=Busy(context.log, speakers)), run)
+    talk.drain()
+
+    ids = [event["id"] for event in talk.stored()]
+    assert [ids.count(one) for one in said] == [1] * len(said)
+    assert [event["seq"] for event in talk.stored()] == list(range(1, len(ids) + 1))
+    assert talk.lease()[-len(said) :] == said
+
+
+def test_what_is_sent_again_to_a_redis_that_does_not_know_it_any_more_is_there_once(
+    talk: Talk,
+) -> None:
+    world = talk.world
+    talk.drain()
+    copy = world.copy_of_redis()
+    said = talk.post("got no answer", key="k1")
+    told = talk.report("message", {"text": "from the spool"}, key="spool-1")
+    talk.drain()
+    world.put_back(copy)
+    assert talk.post("got no answer", key="k1")["id"] == said["id"]
+    assert talk.report("message", {"text": "from the spool"}, key="spool-1")["id"] == told["id"]
+
+    talk.drain()
+
+    ids = [event["id"] for event in talk.stored()]
+    assert (ids.count(said["id"]), ids.count(told["id"])) == (1, 1)
+    assert talk.lease() == [said["id"]]
 
 
 def test_a_redis_that_is_behind_is_found_though_nothing_new_is_said(talk: Talk) -> None:

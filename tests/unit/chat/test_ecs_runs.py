@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chat.errors import Unavailable
+from chat.errors import TokenRevoked, Unavailable
 from chat.events import Action, OrderBody
 from chat.ports import Alive, NudgeFailure, NudgeResult, Started
 from chat.requests import Heartbeat
@@ -218,6 +218,23 @@ def test_a_task_that_outlives_its_run_is_stopped_and_its_token_deleted(ecs: EcsW
     assert ecs.aws.secrets == {}
     assert talk.id not in ecs.world.chat.log.active()
     assert ecs.status(talk.id) == "completed"
+
+
+def test_a_stop_is_a_stop_also_for_an_agent_that_does_not_follow_and_whose_task_ecs_has_forgotten(
+    ecs: EcsWorld,
+) -> None:
+    talk, arn = at_work(ecs)
+    ecs.passes(seconds=120)
+    ecs.aws.tasks.pop(arn)
+    stop(talk)
+    ecs.world.clock.advance(ms=11_000)
+    talk.world.chat.runs.heartbeat(talk.nori, talk.id, Heartbeat(holder="h1"))
+
+    ecs.beat()
+
+    assert ecs.status(talk.id) == "stopped"
+    with pytest.raises(TokenRevoked):
+        ecs.world.chat.tokens.agent(talk.id, ecs.world.chat.tokens.of(talk.id))
 
 
 def test_an_order_to_stop_that_is_not_followed_is_carried_out_by_ecs(ecs: EcsWorld) -> None:

@@ -341,6 +341,23 @@ def test_a_process_that_does_not_go_is_stopped_by_the_runtime_after_the_grace(wo
     assert world.runtime.stopped == [row(talk).handle]
 
 
+def test_a_watcher_with_an_old_view_does_not_stop_the_process_that_has_just_come_back(
+    world: World,
+) -> None:
+    talk = on_hold(world)
+    old = world.chat.log.brief([talk.id])[talk.id]
+    world.runtime.dead.add(row(talk).handle or "")
+    talk.post("come back")
+    world.work_off()
+    world.clock.advance(ms=HOLD_GRACE_MS + 1)
+    here = row(talk)
+    assert here.generation == 1
+
+    world.chat.delivery._watching._watched(here, old, Alive(running=True))
+
+    assert here.handle not in world.runtime.stopped
+
+
 def test_a_stop_order_ends_it_without_starting_anything(world: World) -> None:
     talk = on_hold(world)
     order(talk, Action.STOP)

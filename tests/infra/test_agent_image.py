@@ -133,6 +133,93 @@ def test_the_packages_lists_are_not_kept():
     assert any("npm ci --ignore-scripts" in one.rest for one in DOCKERFILE)
 
 
+# --- its checkpoint -------------------------------------------------------------------------------
+
+
+def shell(*words: str | Path, cwd: Path) -> str:
+    who = ["-c", "user.name=Nori", "-c", "user.email=nori@example.org"]
+    return subprocess.run(
+        ["git", *who, *words], cwd=cwd, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def checkpoint(work: Path) -> subprocess.CompletedProcess[str]:
+    env = {
+        "PATH": os.environ["PATH"], "HOME": str(work.parent), "OMAKASE_RUN_ID": "run_1",
+        "CLAUDE_CONFIG_DIR": str(work.parent / "claude"),
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-I", AGENT / "checkpoint.py"], cwd=work, env=env, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A working folder with a clone of `remote.git` in it, one commit, and something not committed."""
+    shell("init", "-q", "--bare", "remote.git", cwd=tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    shell("clone", "-q", tmp_path / "remote.git", "shop", cwd=work)
+    shop = work / "shop"
+    (shop / "cart.py").write_text("total = 1\n")
+    shell("add", ".", cwd=shop)
+    shell("commit", "-qm", "first", cwd=shop)
+    (shop / "cart.py").write_text("total_price = 1\n")
+    (shop / "new.py").write_text("")
+    return work
+
+
+def test_the_images_checkpoint_pushes_what_was_not_committed_and_says_where(
+    work: Path, tmp_path: Path
+):
+    session = tmp_path / "claude" / "projects" / "-work"
+    session.mkdir(parents=True)
+    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "Half done."}]}}
+    (session / "s.jsonl").write_text(f"{json.dumps(said)}\n{{torn")
+    before = shell("status", "--porcelain", cwd=work / "shop")
+
+    done = checkpoint(work)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "refs/checkpoints/run_1" in done.stdout
+    assert "Half done." in done.stdout
+    remote = tmp_path / "remote.git"
+    commit = shell("rev-parse", "refs/checkpoints/run_1", cwd=remote)
+    assert commit in done.stdout
+    assert shell("show", f"{commit}:cart.py", cwd=remote) == "total_price = 1"
+    assert "new.py" in shell("ls-tree", "--name-only", commit, cwd=remote)
+    assert shell("status", "--porcelain", cwd=work / "shop") == before, "its own index is untouched"
+    assert checkpoint(work).returncode == 0, "and again"
+
+
+@pytest.mark.parametrize("what", ["no remote", "a file beside it", "no right to push"])
+def test_what_the_images_checkpoint_cannot_keep_it_says_in_a_line(
+    work: Path, tmp_path: Path, what: str
+):
+    if what == "no remote":
+        shell("remote", "remove", "origin", cwd=work / "shop")
+    elif what == "a file beside it":
+        (work / "notes.txt").write_text("important")
+    else:
+        shell("remote", "set-url", "origin", tmp_path / "gone.git", cwd=work / "shop")
+
+    done = checkpoint(work)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_with_nothing_made_yet_there_is_nothing_to_keep(tmp_path: Path):
+    (tmp_path / "work").mkdir()
+
+    done = checkpoint(tmp_path / "work")
+
+    assert done.returncode == 0
+    assert "nothing yet" in done.stdout
+
+
 # --- what the roles are told ----------------------------------------------------------------------
 
 

@@ -53,7 +53,8 @@ def description(settings: Settings) -> Json:
             "title": "Omakase",
             "version": "1",
             "summary": "People talk with coding agents while the agents work.",
-            "description": "Beside these paths there is a WebSocket, `/api/live`: see docs/wire.md.",
+            "description": "Beside these paths there are two WebSockets, `/api/live` and "
+            "`/api/agent-runs/{run}/terminal`: see docs/wire.md.",
         },
         "servers": [{"url": settings.public_url}],
         "tags": [{"name": name} for name in sorted({_noun(one) for one in OPERATIONS})],

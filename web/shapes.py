@@ -136,7 +136,8 @@ class Pipelines(Shape):
 
 class RunCard(Shape):
     """A run in one line. `since`: when it paused, began to wait, or went on hold; `hold_at`: when it will be
-    put on hold if nobody speaks to it."""
+    put on hold if nobody speaks to it. From its task on ECS: `cpu` (1/1024 vCPU), `memory_mib`, where its output
+    goes, and how it stopped."""
 
     id: str
     project_id: str
@@ -158,6 +159,13 @@ class RunCard(Shape):
     since: str | None = None
     hold_at: str | None = None
     cost: Cost | None = None
+    launched_at: str | None = None
+    cpu: int | None = None
+    memory_mib: int | None = None
+    log_group: str | None = None
+    log_stream: str | None = None
+    stop_code: str | None = None
+    exit_code: int | None = None
 
 
 class Runs(Shape):

@@ -33,6 +33,7 @@ def web(own_server: Callable[..., Server], template: dict[str, Any], node: Node)
         "AGENTS_FILE": "",
         "FLOWER_URL": "",
         "EXEC_TERMINAL": "off",
+        "HOLD_AFTER_S": "3600",
         "ECS_CLUSTER": "agents",
         "LOG_LEVEL": "INFO",
     }

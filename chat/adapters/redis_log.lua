@@ -72,7 +72,7 @@ end
 local function refusal(op, status, index)
   if ENDED[status] and not op.after_end then return {'ENDED', status} end
   if op.budget and call('HLEN', ITEMS) >= op.budget then return {'BUDGET', op.budget} end
-  if op.status then
+  if op.sources then
     local allowed = false
     for _, source in ipairs(op.sources) do allowed = allowed or source == status end
     if not allowed then return {'MOVE', status, index} end

@@ -134,7 +134,7 @@ def _op(draft: Draft, key_index: int, key_ttl_s: int) -> dict[str, Any]:
         "after_end": draft.after_end or None,
     }
     op.update({name: value for name, value in optional.items() if value is not None})
-    if draft.status is not None:
+    if draft.status is not None or draft.sources:
         op["sources"] = sorted(draft.sources)
     return op
 

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from chat.access import Principal
-from chat.errors import IllegalMove, Invalid, MailboxNotEmpty, RunEnded, Unavailable
+from chat.errors import (
+    IdempotencyMismatch,
+    IllegalMove,
+    Invalid,
+    MailboxNotEmpty,
+    RunEnded,
+    Unavailable,
+)
 from chat.events import CHECKPOINT_MAX_BYTES, Action, Checkpoint, OrderBody, SenderKind
 from chat.ports import Alive
 from chat.requests import Heartbeat, HoldRequest, PostAnswer
@@ -369,6 +376,24 @@ def test_orders_that_have_nothing_to_act_upon_are_refused(world: World, action: 
     with pytest.raises(IllegalMove, match="on hold"):
         order(talk, action)
     assert status(talk) == "suspended"
+
+
+@pytest.mark.parametrize("action", [Action.PAUSE, Action.INTERRUPT, Action.CHECKPOINT])
+def test_an_order_whose_answer_was_lost_is_the_same_again_although_the_run_is_on_hold_by_now(
+    world: World, action: Action
+) -> None:
+    talk = at_work(world)
+    talk.report("status", {"status": "waiting"})
+    give = world.chat.orders.give
+    first = give(ANNA, talk.id, OrderBody(action=action), key="o1")
+    obey(talk)
+    hold(talk)
+    again = give(ANNA, talk.id, OrderBody(action=action), key="o1")
+    assert (again.repeated, again.data) == (True, first.data)
+    with pytest.raises(IdempotencyMismatch):
+        give(ANNA, talk.id, OrderBody(action=action, reason="Lunch."), key="o1")
+    with pytest.raises(IllegalMove, match="on hold"):
+        give(ANNA, talk.id, OrderBody(action=action), key="o2")
 
 
 # --- back again -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ Nothing is ended before the agent has said what it needs to go on. How it comes 
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from chat.access import SYSTEM, Permission, Principal
@@ -36,6 +37,8 @@ from chat.service.meter import Meter
 
 AGAIN_S = 60.0
 """The least time between two attempts; else HOLD_AFTER_S once more."""
+_LOOKED_AT = 1_000
+"""Events among which the order is looked for that a failure answers."""
 
 
 class Holding:
@@ -109,10 +112,18 @@ class Holding:
     def _failed(self, run: Run, why: str) -> dict[str, Any]:
         said = f"It could not be put on hold, and goes on as it was: {redacted(why)}"
         body = NoticeBody(about=About.HOLD, text=said[:2_000])
-        # once for each time that it was asked
-        asked = run.hold_after or iso(self._context.now())
-        self._lifecycle.notice(run.id, body, once=f"hold:{run.generation}:{asked}")
+        self._lifecycle.notice(run.id, body, once=f"hold:{self._asked(run)}")
         return {"status": self._context.log.snapshot(run.id).status}
+
+    def _asked(self, run: Run) -> str:
+        """What a failure answers, and is told once for: the last order to checkpoint. Where there is none of
+        late, the time that it has been idle."""
+        for event in islice(self._context.newest_first(run.id), _LOOKED_AT):
+            if event["body"].get("action") == Action.CHECKPOINT:
+                order_id: str = event["id"]
+                return order_id
+        since_seq = self._context.log.brief([run.id])[run.id].since_seq
+        return f"{run.generation}:{run.hold_after or since_seq}"
 
     def _hold(self, principal: Principal, run_id: str, request: HoldRequest) -> dict[str, Any]:
         context, now, kept = self._context, self._context.now(), request.checkpoint

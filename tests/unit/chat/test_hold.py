@@ -203,6 +203,34 @@ def test_a_hook_that_failed_is_told_once_and_asked_again_after_the_limit(hourly:
     assert hourly.runtime.stopped == []
 
 
+def test_every_order_that_fails_is_answered_in_the_log_once(hourly: World) -> None:
+    talk = paused(hourly)
+    hourly.clock.advance(ms=HOUR_MS + 1_000)
+    beat(talk)
+    obey(talk)
+    hold(talk, checkpoint=None, failure="The disk is full.")
+    hourly.clock.advance(ms=300_000)
+    order(talk, Action.CHECKPOINT)
+    obey(talk)
+    for _ in range(2):  # the answer to the first was lost
+        hold(talk, checkpoint=None, failure="It was not done in 120 s.")
+        hourly.clock.advance(ms=1_000)
+    said = [event["body"]["text"] for event in talk.events() if event["kind"] == "notice"]
+    assert [text.partition(": ")[2] for text in said] == [
+        "The disk is full.",
+        "It was not done in 120 s.",
+    ]
+
+
+def test_a_failure_that_nobody_asked_for_is_told_once(world: World) -> None:
+    talk = paused(world)
+    for number in range(3):
+        hold(talk, checkpoint=None, failure=f"No. {number}")
+        world.clock.advance(ms=1_000)
+    said = [event["body"]["text"] for event in talk.events() if event["kind"] == "notice"]
+    assert [text.partition(": ")[2] for text in said] == ["No. 0"]
+
+
 def test_a_person_may_put_it_on_hold_by_hand_but_only_what_is_idle_and_ours(world: World) -> None:
     talk, working, attached = paused(world), at_work(world), world.talk()
     order(talk, Action.CHECKPOINT)

@@ -198,6 +198,8 @@ class Run(Frozen):
     """No sooner than this is it asked (again) to go on hold."""
     billed_ms: int = 0
     """How long its earlier generations ran."""
+    kept_seq: int | None = None
+    """The event with the checkpoint of the process before."""
     task_version: int = 0
     """The highest version of its task that was acted upon (ECS counts them)."""
     log_group: str | None = None
@@ -212,7 +214,7 @@ class Run(Frozen):
 INWARD: Final = frozenset(
     {
         "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
-        "nudged_at", "hold_after", "billed_ms", "task_version",
+        "nudged_at", "hold_after", "billed_ms", "kept_seq", "task_version",
     }
 )  # fmt: skip
 """Fields of a run that people are not shown."""

@@ -9,7 +9,7 @@ Nothing is ended before the agent has said what it needs to go on. How it comes 
 from __future__ import annotations
 
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from chat.access import SYSTEM, Permission, Principal
@@ -26,7 +26,7 @@ from chat.events import (
     Outcome,
     ReceiptState,
 )
-from chat.ports import Brief
+from chat.ports import Brief, Record
 from chat.redaction import redacted
 from chat.requests import HoldRequest
 from chat.runs import IDLE, Run, RunStatus, StartKind
@@ -93,8 +93,21 @@ class Holding:
 
     def checkpoint(self, principal: Principal, run_id: str) -> dict[str, Any]:
         """What the run's last process left to this one: `{"checkpoint": {...} | None}`."""
-        self._context.authorize(principal, Permission.REPORT, run_id)
-        for event in self._context.newest_first(run_id):
+        context = self._context
+        context.authorize(principal, Permission.REPORT, run_id)
+        if context.log.snapshot(run_id).status is RunStatus.SUSPENDED:
+            seq = context.log.brief([run_id])[run_id].since_seq
+        else:
+            run = context.store.run(run_id)  # what is remembered of it is of its first process
+            seq = run.kept_seq or 0 if run is not None else 0
+        if not seq:
+            return {"checkpoint": None}
+        try:
+            at_hand = [context.event(run_id, Record(seq, b""))]
+        except NotFound:
+            at_hand = []
+        # a log that was rebuilt may have given it another number
+        for event in chain(at_hand, context.newest_first(run_id)):
             if event["body"].get("status") == RunStatus.SUSPENDED:
                 return {"checkpoint": event["body"]["checkpoint"]}
         return {"checkpoint": None}

@@ -18,7 +18,7 @@ from chat.errors import (
     Unavailable,
 )
 from chat.events import CHECKPOINT_MAX_BYTES, Action, Checkpoint, OrderBody, SenderKind
-from chat.ports import Alive
+from chat.ports import Alive, Record
 from chat.requests import Heartbeat, HoldRequest, PostAnswer
 from chat.runs import Run, RunStatus
 from chat.service.launching import HOLD_GRACE_MS
@@ -574,6 +574,45 @@ def test_a_run_may_go_on_hold_again_and_again(hourly: World) -> None:
         beat(talk)
         kept = hourly.chat.holding.checkpoint(talk.nori, talk.id)["checkpoint"]
         assert (kept["text"], row(talk).generation) == (f"the {generation}.", generation)
+
+
+def test_who_asks_for_its_checkpoint_costs_one_event_however_long_the_log_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, talk = at_work(world), on_hold(world)
+    talk.post()
+    world.work_off()
+    for one in (never, talk):
+        for _ in range(70):
+            one.report("message", {"text": "step by step"})
+    read: list[int] = []
+    ask_log = world.chat.log.read
+
+    def counted(run_id: str, *, after: int, limit: int) -> list[Record]:
+        found = ask_log(run_id, after=after, limit=limit)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(world.chat.log, "read", counted)
+    checkpoint = world.chat.holding.checkpoint
+    assert checkpoint(never.nori, never.id) == {"checkpoint": None}
+    assert read == []
+    assert checkpoint(talk.nori, talk.id) == {"checkpoint": KEPT.model_dump()}
+    assert read == [1]
+    world.chat.store.update_run(never.id, generation=2)  # it was refused for want of room
+    assert checkpoint(never.nori, never.id) == {"checkpoint": None}
+    assert read == [1]
+
+
+def test_a_checkpoint_that_has_another_number_by_now_is_found_all_the_same(world: World) -> None:
+    talk = on_hold(world)
+    talk.post()
+    world.work_off()
+    kept_seq = row(talk).kept_seq
+    assert kept_seq is not None
+    for wrong in (kept_seq - 1, kept_seq + 1_000):
+        world.chat.store.update_run(talk.id, kept_seq=wrong)
+        assert world.chat.holding.checkpoint(talk.nori, talk.id)["checkpoint"] == KEPT.model_dump()
 
 
 # --- the card -------------------------------------------------------------------------------------

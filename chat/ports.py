@@ -207,6 +207,8 @@ class Appended:
 
     record: Record
     repeated: bool = False
+    status: RunStatus | None = None
+    """After an append: where the run is."""
 
 
 @dataclass(frozen=True, slots=True)

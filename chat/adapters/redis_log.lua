@@ -220,7 +220,7 @@ local function append(ops, first)
     if type(known) == 'number' then known = {results[known][1], results[known][2], 1} end
     results[index] = known or apply(op, ARGV[first + index - 1])
   end
-  return {'OK', results, wake()}
+  return {'OK', results, wake(), status}
 end
 
 -- Most calls are this one: it goes before what only the others need is even defined, which costs as much as it does.

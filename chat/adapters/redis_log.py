@@ -248,8 +248,8 @@ class RedisLog:
         return orjson.dumps(ops), keys
 
     @staticmethod
-    def _appended(results: list[Any]) -> list[Appended]:
-        return [Appended(_record(seq, data), bool(again)) for seq, data, again in results]
+    def _appended(results: list[Any], status: RunStatus | None = None) -> list[Appended]:
+        return [Appended(_record(seq, data), bool(again), status) for seq, data, again in results]
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class RedisLog:
                 self._redis.zadd(ACTIVE, {run_id: 0})
         reply = self._call(run_id, "append", ops, *(draft.head for draft in drafts), keys=keys)
         self._woken(run_id, reply[2])
-        return self._appended(reply[1])
+        return self._appended(reply[1], RunStatus(reply[3].decode()))
 
     def read(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         entries: list[tuple[bytes, dict[bytes, bytes]]]

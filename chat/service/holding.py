@@ -72,6 +72,7 @@ class Holding:
         context.log.append(run_id, [one])
         again = context.now() + timedelta(seconds=max(AGAIN_S, after_s))
         context.store.update_run(run_id, hold_after=iso(again))
+        context.runs_changed(run.project_id)
         return True
 
     def hold(self, principal: Principal, run_id: str, request: HoldRequest) -> dict[str, Any]:
@@ -126,6 +127,7 @@ class Holding:
         said = f"It could not be put on hold, and goes on as it was: {redacted(why)}"
         body = NoticeBody(about=About.HOLD, text=said[:2_000])
         self._lifecycle.notice(run.id, body, once=f"hold:{self._asked(run)}")
+        self._context.runs_changed(run.project_id)
         return {"status": self._context.log.snapshot(run.id).status}
 
     def _asked(self, run: Run) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import pytest
 
 from chat.access import Principal
+from chat.channels import project_channel
 from chat.errors import (
     IdempotencyMismatch,
     IllegalMove,
@@ -629,6 +631,45 @@ def test_the_card_says_since_when_and_when_it_will_be_put_on_hold(hourly: World)
     assert card(talk)["cost"] is None, "a process of this machine costs nothing"
     hold(talk)
     assert (card(talk)["status"], card(talk)["hold_at"]) == ("suspended", None)
+
+
+def test_whoever_looks_is_told_when_the_hour_of_the_hold_is_another_one_and_only_then(
+    hourly: World,
+) -> None:
+    talk, waiting = paused(hourly), at_work(hourly)
+    waiting.ask()
+    said: list[Any] = []
+    waiting.report("status", {"status": "waiting"})
+    with hourly.chat.redis.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(project_channel(row(talk).project_id))
+        heard.get_message(timeout=5)
+
+        def told(act: Callable[[], object]) -> bool:
+            act()
+            found = []
+            while (frame := heard.get_message(timeout=0.02)) is not None:
+                found.append(orjson.loads(frame["data"])["type"])
+            return "runs" in found
+
+        assert card(talk)["hold_at"] == "2026-11-22T10:33:00.000Z"
+        assert told(lambda: said.append(talk.post("read me when you go on", key="k1")))
+        assert card(talk)["hold_at"] is None
+        assert not told(lambda: talk.post("read me when you go on", key="k1"))
+        assert told(lambda: hourly.chat.messages.cancel(ANNA, talk.id, said[0]["id"]))
+        assert card(talk)["hold_at"] == "2026-11-22T10:33:00.000Z"
+        hourly.clock.advance(ms=HOUR_MS + 1_000)
+        for one in (talk, waiting):
+            one.drain()
+        hourly.chat.runs.heartbeat(waiting.nori, waiting.id, Heartbeat(holder="h1"))
+        assert told(lambda: beat(talk)), "it was asked"
+        obey(talk)
+        assert card(talk)["hold_at"] == "2026-11-22T11:33:01.000Z"
+        assert told(lambda: hold(talk, checkpoint=None, failure="The disk is full."))
+        assert told(lambda: answer(waiting))
+        assert told(lambda: order(waiting, Action.INTERRUPT))
+        waiting.report("status", {"status": "working"})
+        told(lambda: None)
+        assert not told(lambda: (waiting.post("go on"), order(waiting, Action.INTERRUPT)))
 
 
 def test_what_it_costs_stands_still_on_hold_and_goes_on_after_it(

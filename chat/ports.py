@@ -182,6 +182,7 @@ class Draft:
     status: RunStatus | None = None
     """Move the run there; refused with IllegalMove unless the present status is in `sources`."""
     sources: frozenset[RunStatus] = frozenset()
+    """Without a `status`, and not empty: refused alike, and the run stays where it is."""
     opens_question: str | None = None
     """The asker's handle: a second question with the same handle returns the first event."""
     answers: str | None = None
@@ -206,6 +207,8 @@ class Appended:
 
     record: Record
     repeated: bool = False
+    status: RunStatus | None = None
+    """After an append: where the run is."""
 
 
 @dataclass(frozen=True, slots=True)

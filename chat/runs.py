@@ -200,6 +200,8 @@ class Run(Frozen):
     """Its first generation since it was last on hold: what comes before has ended."""
     billed_ms: int = 0
     """How long its earlier generations ran."""
+    kept_seq: int | None = None
+    """The event with the checkpoint of the process before."""
     task_version: int = 0
     """The highest version of its task that was acted upon (ECS counts them)."""
     log_group: str | None = None
@@ -214,7 +216,7 @@ class Run(Frozen):
 INWARD: Final = frozenset(
     {
         "handle", "token_sha256", "command", "generation", "launch_tries", "launch_after",
-        "nudged_at", "hold_after", "back_generation", "billed_ms", "task_version",
+        "nudged_at", "hold_after", "back_generation", "billed_ms", "kept_seq", "task_version",
     }
 )  # fmt: skip
 """Fields of a run that people are not shown."""

@@ -42,7 +42,8 @@ def skip(call: Call, feature_id: str) -> Response:
 
 
 @route(bp, "POST", _PATH + "/restart", who=Who.PERSON, body=RestartRole, keyed=True,
-       answers={201: PipelineShape, 200: PipelineShape}, refuses=(Forbidden, NotFound, Conflict),
+       answers={201: PipelineShape, 200: PipelineShape},
+       refuses=(Forbidden, NotFound, Conflict, IdempotencyMismatch),
        summary="Start a role (again) by hand; the roles after it follow",
        example={"role": "coder", "note": "Round the total, not the lines."})  # fmt: skip
 def restart(call: Call, feature_id: str) -> Response:

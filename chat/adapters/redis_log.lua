@@ -72,7 +72,7 @@ end
 local function refusal(op, status, index)
   if ENDED[status] and not op.after_end then return {'ENDED', status} end
   if op.budget and call('HLEN', ITEMS) >= op.budget then return {'BUDGET', op.budget} end
-  if op.status then
+  if op.sources then
     local allowed = false
     for _, source in ipairs(op.sources) do allowed = allowed or source == status end
     if not allowed then return {'MOVE', status, index} end
@@ -221,7 +221,7 @@ local function append(ops, first)
     if type(known) == 'number' then known = {results[known][1], results[known][2], 1} end
     results[index] = known or apply(op, ARGV[first + index - 1])
   end
-  return {'OK', results, wake()}
+  return {'OK', results, wake(), status}
 end
 
 -- Most calls are this one: it goes before what only the others need is even defined, which costs as much as it does.

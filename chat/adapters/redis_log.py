@@ -134,7 +134,7 @@ def _op(draft: Draft, key_index: int, key_ttl_s: int) -> dict[str, Any]:
         "after_end": draft.after_end or None,
     }
     op.update({name: value for name, value in optional.items() if value is not None})
-    if draft.status is not None:
+    if draft.status is not None or draft.sources:
         op["sources"] = sorted(draft.sources)
     return op
 
@@ -248,8 +248,8 @@ class RedisLog:
         return orjson.dumps(ops), keys
 
     @staticmethod
-    def _appended(results: list[Any]) -> list[Appended]:
-        return [Appended(_record(seq, data), bool(again)) for seq, data, again in results]
+    def _appended(results: list[Any], status: RunStatus | None = None) -> list[Appended]:
+        return [Appended(_record(seq, data), bool(again), status) for seq, data, again in results]
 
     # --- the log -------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class RedisLog:
                 self._redis.zadd(ACTIVE, {run_id: 0})
         reply = self._call(run_id, "append", ops, *(draft.head for draft in drafts), keys=keys)
         self._woken(run_id, reply[2])
-        return self._appended(reply[1])
+        return self._appended(reply[1], RunStatus(reply[3].decode()))
 
     def read(self, run_id: str, *, after: int, limit: int) -> list[Record]:
         entries: list[tuple[bytes, dict[bytes, bytes]]]

@@ -9,11 +9,12 @@ Nothing is ended before the agent has said what it needs to go on. How it comes 
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import chain, islice
 from typing import Any
 
 from chat.access import SYSTEM, Permission, Principal
 from chat.drafts import draft, iso, receipt
-from chat.errors import IllegalMove, Invalid, MailboxNotEmpty, NotFound
+from chat.errors import IllegalMove, Invalid, MailboxNotEmpty, NotFound, RunEnded
 from chat.events import (
     CHECKPOINT_MAX_BYTES,
     About,
@@ -25,7 +26,7 @@ from chat.events import (
     Outcome,
     ReceiptState,
 )
-from chat.ports import Brief
+from chat.ports import Brief, Record
 from chat.redaction import redacted
 from chat.requests import HoldRequest
 from chat.runs import IDLE, Run, RunStatus, StartKind
@@ -36,6 +37,8 @@ from chat.service.meter import Meter
 
 AGAIN_S = 60.0
 """The least time between two attempts; else HOLD_AFTER_S once more."""
+_LOOKED_AT = 1_000
+"""Events among which the order is looked for that a failure answers."""
 
 
 class Holding:
@@ -64,11 +67,18 @@ class Holding:
         key = f"hold:{run.generation}:{run.hold_after or brief.since_seq}"
         one = draft(
             run_id, SYSTEM.sender(), body, now=context.now(), mode=Mode.INTERRUPT,
-            idempotency_key=key,
+            idempotency_key=key, sources=IDLE,
         )  # fmt: skip
-        context.log.append(run_id, [one])
+        try:
+            context.log.append(run_id, [one])
+        except (
+            IllegalMove,
+            RunEnded,
+        ):  # it has been put on hold, spoken to, or ended since the sweep looked
+            return False
         again = context.now() + timedelta(seconds=max(AGAIN_S, after_s))
         context.store.update_run(run_id, hold_after=iso(again))
+        context.runs_changed(run.project_id)
         return True
 
     def hold(self, principal: Principal, run_id: str, request: HoldRequest) -> dict[str, Any]:
@@ -90,8 +100,21 @@ class Holding:
 
     def checkpoint(self, principal: Principal, run_id: str) -> dict[str, Any]:
         """What the run's last process left to this one: `{"checkpoint": {...} | None}`."""
-        self._context.authorize(principal, Permission.REPORT, run_id)
-        for event in self._context.newest_first(run_id):
+        context = self._context
+        context.authorize(principal, Permission.REPORT, run_id)
+        if context.log.snapshot(run_id).status is RunStatus.SUSPENDED:
+            seq = context.log.brief([run_id])[run_id].since_seq
+        else:
+            run = context.store.run(run_id)  # what is remembered of it is of its first process
+            seq = run.kept_seq or 0 if run is not None else 0
+        if not seq:
+            return {"checkpoint": None}
+        try:
+            at_hand = [context.event(run_id, Record(seq, b""))]
+        except NotFound:
+            at_hand = []
+        # a log that was rebuilt may have given it another number
+        for event in chain(at_hand, context.newest_first(run_id)):
             if event["body"].get("status") == RunStatus.SUSPENDED:
                 return {"checkpoint": event["body"]["checkpoint"]}
         return {"checkpoint": None}
@@ -110,10 +133,19 @@ class Holding:
     def _failed(self, run: Run, why: str) -> dict[str, Any]:
         said = f"It could not be put on hold, and goes on as it was: {redacted(why)}"
         body = NoticeBody(about=About.HOLD, text=said[:2_000])
-        # once for each time that it was asked
-        asked = run.hold_after or iso(self._context.now())
-        self._lifecycle.notice(run.id, body, once=f"hold:{run.generation}:{asked}")
+        self._lifecycle.notice(run.id, body, once=f"hold:{self._asked(run)}")
+        self._context.runs_changed(run.project_id)
         return {"status": self._context.log.snapshot(run.id).status}
+
+    def _asked(self, run: Run) -> str:
+        """What a failure answers, and is told once for: the last order to checkpoint. Where there is none of
+        late, the time that it has been idle."""
+        for event in islice(self._context.newest_first(run.id), _LOOKED_AT):
+            if event["body"].get("action") == Action.CHECKPOINT:
+                order_id: str = event["id"]
+                return order_id
+        since_seq = self._context.log.brief([run.id])[run.id].since_seq
+        return f"{run.generation}:{run.hold_after or since_seq}"
 
     def _hold(self, principal: Principal, run_id: str, request: HoldRequest) -> dict[str, Any]:
         context, now, kept = self._context, self._context.now(), request.checkpoint

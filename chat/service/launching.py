@@ -133,7 +133,7 @@ class Launching:
                 run.id, {"generation": run.generation},
                 handle=None, generation=run.generation + 1, back_generation=run.generation + 1,
                 billed_ms=int(self._meter.ran_s(run, until) * 1_000), launched_at=None, launch_tries=0,
-                launch_after=None, hold_after=None, task_version=0, log_stream=None,
+                launch_after=None, hold_after=None, task_version=0, log_stream=None, kept_seq=brief.since_seq,
                 stop_code=None, exit_code=None,
             )  # fmt: skip
             if not ready:

@@ -13,6 +13,7 @@ from chat.errors import Forbidden, Invalid, NotFound, TooLarge
 from chat.events import EventJson, Kind, MessageBody, ReceiptBody, ReceiptState
 from chat.ports import MailItem, Page, Record, Slice
 from chat.requests import EditMessage, PostMessage
+from chat.runs import IDLE
 from chat.service.context import Context
 from chat.service.posting import Posted, append_one, posted, scoped_key
 
@@ -84,6 +85,8 @@ class Messages:
         body = ReceiptBody(state=ReceiptState.CANCELLED, ids=[message_id])
         one = draft(run_id, principal.sender(), body, now=self._context.now())
         self._context.log.cancel(run_id, message_id, version=version, receipt=one)
+        if self._context.log.snapshot(run_id).status in IDLE:
+            self._context.runs_changed(run.project_id)  # it may go on hold again
         return {"result": "cancelled"}
 
     def get(self, principal: Principal, run_id: str, message_id: str) -> dict[str, Any]:

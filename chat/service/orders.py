@@ -6,14 +6,17 @@ from chat.access import Permission, Principal
 from chat.drafts import digest, draft
 from chat.errors import IllegalMove, Invalid
 from chat.events import Action, Mode, OrderBody
-from chat.runs import IDLE, Run, RunStatus, StartKind
+from chat.runs import IDLE, RunStatus, StartKind
 from chat.service.context import Context
 from chat.service.lifecycle import Lifecycle
 from chat.service.posting import Posted, append_one, scoped_key
 
 _HOLDS = {Action.PAUSE: True, Action.STOP: True, Action.RESUME: False}
-_NOT_ON_HOLD = frozenset({Action.PAUSE, Action.INTERRUPT, Action.CHECKPOINT})
-"""Nothing that these could act upon is there."""
+_NOT_ON_HOLD = frozenset(RunStatus) - {RunStatus.SUSPENDED}
+"""Else nothing is there that could be acted upon."""
+_FROM = {
+    Action.PAUSE: _NOT_ON_HOLD, Action.INTERRUPT: _NOT_ON_HOLD, Action.CHECKPOINT: frozenset(IDLE),
+}  # fmt: skip
 
 
 class Orders:
@@ -35,8 +38,8 @@ class Orders:
         run = self._context.authorize(principal, Permission.ORDER, run_id)
         if (request.action is Action.CHECK_IN) != (request.every_steps is not None):
             raise Invalid("'every_steps' goes with 'check_in', and only with it.")
-        if request.action in _NOT_ON_HOLD:
-            self._check(run, request.action)
+        if request.action is Action.CHECKPOINT and run.start is not StartKind.LAUNCH:
+            raise IllegalMove("Somebody else started it, and would have to start it again.")
         stopping = request.action is Action.STOP
         one = draft(
             run_id,
@@ -48,20 +51,23 @@ class Orders:
             stop_at_ms=self._context.now_ms() if stopping else None,
             idempotency_key=scoped_key(principal, "order", key),
             digest=digest(request),
+            sources=_FROM.get(request.action, frozenset()),
         )
-        done = append_one(self._context, run_id, one)
+        # the log looks at the key first: a repeat is the first result, wherever the run is by now
+        try:
+            done = append_one(self._context, run_id, one)
+        except IllegalMove as refused:
+            raise _why_not(refused) from refused
         if stopping:  # also on a repeat: whoever gave it first may have broken off here
             self._lifecycle.stop_if_without_process(run_id)
         return done
 
-    def _check(self, run: Run, action: Action) -> None:
-        """What the status surely does not allow; should it change at this moment, the agent's side says so."""
-        status = self._context.log.snapshot(run.id).status
-        if status is RunStatus.SUSPENDED:
-            raise IllegalMove("It is on hold: a message or `resume` starts it again.")
-        if action is not Action.CHECKPOINT:
-            return
-        if run.start is not StartKind.LAUNCH:
-            raise IllegalMove("Somebody else started it, and would have to start it again.")
-        if status not in IDLE:
-            raise IllegalMove(f"It is {status}: only what is paused or waits goes on hold.")
+
+def _why_not(refused: IllegalMove) -> IllegalMove:
+    standing = refused.current_state or {}
+    status = standing.get("status")
+    if status == RunStatus.SUSPENDED:
+        words = "It is on hold: a message or `resume` starts it again."
+    else:
+        words = f"It is {status}: only what is paused or waits goes on hold."
+    return IllegalMove(words, current_state=standing)

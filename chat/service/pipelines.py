@@ -100,7 +100,7 @@ class Pipelines:
         self, principal: Principal, feature_id: str, request: RestartRole, *, key: str | None = None
     ) -> tuple[Json, bool]:
         """Start a role (again) by hand; the roles after it follow. With a note this is how a person
-        sends the work back. Raises Conflict while a role is at work."""
+        sends the work back. Raises Conflict while a role is at work, IdempotencyMismatch."""
         demand(principal, Permission.PIPELINE, None)
         asked = _asked(principal, "restart", key, request)
         wanted = Turn(
@@ -115,6 +115,8 @@ class Pipelines:
             repeated = asked is not None and asked in known
             if repeated or pipeline.wanted == wanted:
                 return None
+            if asked and any(one and one[:_HASH] == asked[:_HASH] for one in known):
+                raise IdempotencyMismatch("Use a new Idempotency-Key to start another role.")
             if self._at_work(feature):
                 name = self._roles.role[pipeline.turns[-1].role].name
                 raise self._conflict(f"{name} is at work: stop it first.", feature)

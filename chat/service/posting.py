@@ -9,6 +9,7 @@ import orjson
 from chat.access import Principal
 from chat.events import EventJson
 from chat.ports import Appended, Draft, Record
+from chat.runs import IDLE
 from chat.service.context import Context
 
 
@@ -28,8 +29,11 @@ class Posted:
 
 
 def append_one(context: Context, run_id: str, one: Draft) -> Posted:
-    """Append one draft."""
-    return posted(context, run_id, context.log.append(run_id, [one])[0])
+    """Append one draft. What is said to an agent that is idle puts off its hold: its card is told."""
+    done = context.log.append(run_id, [one])[0]
+    if one.mode is not None and not done.repeated and done.status in IDLE:
+        context.runs_changed(context.run(run_id).project_id)
+    return posted(context, run_id, done)
 
 
 def posted(context: Context, run_id: str, done: Appended) -> Posted:

@@ -6,12 +6,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import orjson
 import pytest
 
 from chat.access import Principal
-from chat.errors import IllegalMove, Invalid, MailboxNotEmpty, RunEnded, Unavailable
+from chat.channels import project_channel
+from chat.errors import (
+    IdempotencyMismatch,
+    IllegalMove,
+    Invalid,
+    MailboxNotEmpty,
+    RunEnded,
+    Unavailable,
+)
 from chat.events import CHECKPOINT_MAX_BYTES, Action, Checkpoint, OrderBody, SenderKind
-from chat.ports import Alive
+from chat.ports import Alive, Record
 from chat.requests import Heartbeat, HoldRequest, PostAnswer
 from chat.runs import Run, RunStatus
 from chat.service.launching import HOLD_GRACE_MS
@@ -174,6 +183,18 @@ def test_a_run_with_something_unread_is_not_asked(hourly: World) -> None:
     assert card(talk)["hold_at"] is None
 
 
+def test_a_sweep_with_an_old_view_does_not_wake_who_has_just_gone_on_hold(hourly: World) -> None:
+    talk = paused(hourly)
+    hourly.clock.advance(ms=HOUR_MS + 1)
+    old = hourly.chat.log.brief([talk.id])[talk.id]
+    hold(talk)
+
+    assert not hourly.chat.holding.ask_if_due(talk.id, old)
+
+    hourly.work_off()
+    assert status(talk) == "suspended"
+
+
 def test_a_hook_that_failed_is_told_once_and_asked_again_after_the_limit(hourly: World) -> None:
     talk = paused(hourly)
     hourly.clock.advance(ms=HOUR_MS + 1_000)
@@ -194,6 +215,34 @@ def test_a_hook_that_failed_is_told_once_and_asked_again_after_the_limit(hourly:
     beat(talk)
     assert len(asked(talk)) == 2
     assert hourly.runtime.stopped == []
+
+
+def test_every_order_that_fails_is_answered_in_the_log_once(hourly: World) -> None:
+    talk = paused(hourly)
+    hourly.clock.advance(ms=HOUR_MS + 1_000)
+    beat(talk)
+    obey(talk)
+    hold(talk, checkpoint=None, failure="The disk is full.")
+    hourly.clock.advance(ms=300_000)
+    order(talk, Action.CHECKPOINT)
+    obey(talk)
+    for _ in range(2):  # the answer to the first was lost
+        hold(talk, checkpoint=None, failure="It was not done in 120 s.")
+        hourly.clock.advance(ms=1_000)
+    said = [event["body"]["text"] for event in talk.events() if event["kind"] == "notice"]
+    assert [text.partition(": ")[2] for text in said] == [
+        "The disk is full.",
+        "It was not done in 120 s.",
+    ]
+
+
+def test_a_failure_that_nobody_asked_for_is_told_once(world: World) -> None:
+    talk = paused(world)
+    for number in range(3):
+        hold(talk, checkpoint=None, failure=f"No. {number}")
+        world.clock.advance(ms=1_000)
+    said = [event["body"]["text"] for event in talk.events() if event["kind"] == "notice"]
+    assert [text.partition(": ")[2] for text in said] == ["No. 0"]
 
 
 def test_a_person_may_put_it_on_hold_by_hand_but_only_what_is_idle_and_ours(world: World) -> None:
@@ -388,6 +437,24 @@ def test_orders_that_have_nothing_to_act_upon_are_refused(world: World, action: 
     assert status(talk) == "suspended"
 
 
+@pytest.mark.parametrize("action", [Action.PAUSE, Action.INTERRUPT, Action.CHECKPOINT])
+def test_an_order_whose_answer_was_lost_is_the_same_again_although_the_run_is_on_hold_by_now(
+    world: World, action: Action
+) -> None:
+    talk = at_work(world)
+    talk.report("status", {"status": "waiting"})
+    give = world.chat.orders.give
+    first = give(ANNA, talk.id, OrderBody(action=action), key="o1")
+    obey(talk)
+    hold(talk)
+    again = give(ANNA, talk.id, OrderBody(action=action), key="o1")
+    assert (again.repeated, again.data) == (True, first.data)
+    with pytest.raises(IdempotencyMismatch):
+        give(ANNA, talk.id, OrderBody(action=action, reason="Lunch."), key="o1")
+    with pytest.raises(IllegalMove, match="on hold"):
+        give(ANNA, talk.id, OrderBody(action=action), key="o2")
+
+
 # --- back again -----------------------------------------------------------------------------------
 
 
@@ -540,6 +607,45 @@ def test_a_run_may_go_on_hold_again_and_again(hourly: World) -> None:
         assert (kept["text"], row(talk).generation) == (f"the {generation}.", generation)
 
 
+def test_who_asks_for_its_checkpoint_costs_one_event_however_long_the_log_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, talk = at_work(world), on_hold(world)
+    talk.post()
+    world.work_off()
+    for one in (never, talk):
+        for _ in range(70):
+            one.report("message", {"text": "step by step"})
+    read: list[int] = []
+    ask_log = world.chat.log.read
+
+    def counted(run_id: str, *, after: int, limit: int) -> list[Record]:
+        found = ask_log(run_id, after=after, limit=limit)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(world.chat.log, "read", counted)
+    checkpoint = world.chat.holding.checkpoint
+    assert checkpoint(never.nori, never.id) == {"checkpoint": None}
+    assert read == []
+    assert checkpoint(talk.nori, talk.id) == {"checkpoint": KEPT.model_dump()}
+    assert read == [1]
+    world.chat.store.update_run(never.id, generation=2)  # it was refused for want of room
+    assert checkpoint(never.nori, never.id) == {"checkpoint": None}
+    assert read == [1]
+
+
+def test_a_checkpoint_that_has_another_number_by_now_is_found_all_the_same(world: World) -> None:
+    talk = on_hold(world)
+    talk.post()
+    world.work_off()
+    kept_seq = row(talk).kept_seq
+    assert kept_seq is not None
+    for wrong in (kept_seq - 1, kept_seq + 1_000):
+        world.chat.store.update_run(talk.id, kept_seq=wrong)
+        assert world.chat.holding.checkpoint(talk.nori, talk.id)["checkpoint"] == KEPT.model_dump()
+
+
 # --- the card -------------------------------------------------------------------------------------
 
 
@@ -554,6 +660,45 @@ def test_the_card_says_since_when_and_when_it_will_be_put_on_hold(hourly: World)
     assert card(talk)["cost"] is None, "a process of this machine costs nothing"
     hold(talk)
     assert (card(talk)["status"], card(talk)["hold_at"]) == ("suspended", None)
+
+
+def test_whoever_looks_is_told_when_the_hour_of_the_hold_is_another_one_and_only_then(
+    hourly: World,
+) -> None:
+    talk, waiting = paused(hourly), at_work(hourly)
+    waiting.ask()
+    said: list[Any] = []
+    waiting.report("status", {"status": "waiting"})
+    with hourly.chat.redis.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(project_channel(row(talk).project_id))
+        heard.get_message(timeout=5)
+
+        def told(act: Callable[[], object]) -> bool:
+            act()
+            found = []
+            while (frame := heard.get_message(timeout=0.02)) is not None:
+                found.append(orjson.loads(frame["data"])["type"])
+            return "runs" in found
+
+        assert card(talk)["hold_at"] == "2026-11-22T10:33:00.000Z"
+        assert told(lambda: said.append(talk.post("read me when you go on", key="k1")))
+        assert card(talk)["hold_at"] is None
+        assert not told(lambda: talk.post("read me when you go on", key="k1"))
+        assert told(lambda: hourly.chat.messages.cancel(ANNA, talk.id, said[0]["id"]))
+        assert card(talk)["hold_at"] == "2026-11-22T10:33:00.000Z"
+        hourly.clock.advance(ms=HOUR_MS + 1_000)
+        for one in (talk, waiting):
+            one.drain()
+        hourly.chat.runs.heartbeat(waiting.nori, waiting.id, Heartbeat(holder="h1"))
+        assert told(lambda: beat(talk)), "it was asked"
+        obey(talk)
+        assert card(talk)["hold_at"] == "2026-11-22T11:33:01.000Z"
+        assert told(lambda: hold(talk, checkpoint=None, failure="The disk is full."))
+        assert told(lambda: answer(waiting))
+        assert told(lambda: order(waiting, Action.INTERRUPT))
+        waiting.report("status", {"status": "working"})
+        told(lambda: None)
+        assert not told(lambda: (waiting.post("go on"), order(waiting, Action.INTERRUPT)))
 
 
 def test_what_it_costs_stands_still_on_hold_and_goes_on_after_it(

@@ -208,11 +208,19 @@ def test_a_role_is_started_again_by_hand_with_a_note_and_the_rest_follows(world:
     assert line.state() == "done"
     assert not restart(line, "coder", "Round the total, not the lines.", key="k1")
     assert restart(line, "coder", "Round the total, not the lines.", key="k1")
+    for role, note in (("architect", None), ("coder", "Round the lines.")):
+        with pytest.raises(IdempotencyMismatch):
+            restart(line, role, note, key="k1")
     text = line.read()[0]["body"]["text"]
     assert "Anna starts you again." in text
     assert "Anna says:\n> Round the total, not the lines." in text
     line.end()
     assert line.turns()[-2:] == [("coder", "by_hand"), ("reviewer", "next")]
+    line.end()
+    with pytest.raises(IdempotencyMismatch):
+        restart(line, "architect", key="k1")
+    assert line.state() == "done"
+    assert not restart(line, "reviewer", key="k2")
     restart_of_open = RestartRole(role=Role.CODER)
     with pytest.raises(Conflict, match="Koji is at work: stop it first"):
         world.chat.pipelines.restart(ANNA, line.feature_id, restart_of_open)

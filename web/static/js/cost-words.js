@@ -17,21 +17,29 @@ function money(amount, currency) {
 
 const IDLE = /** @type {Record<string, string>} */ ({ paused: "paused", waiting: "waiting", suspended: "on hold" });
 
+/** Where its process is surely there: one that starts may still wait for room. */
+const IS_PAID = new Set(["working", "waiting", "paused", "unresponsive"]);
+
 /**
  * What a run costs and when that ends, in one line: "paused for 12 min, 0.04 $ an hour; goes on hold in 48 min".
- * Nothing for one that costs nothing and is never put on hold.
- * @param {Pick<Run, "status"|"since"|"hold_at"|"cost">} run @param {number} now ms since 1970
+ * Nothing for one that costs nothing and is never put on hold, nor of a hold whose time has passed.
+ * @param {Pick<Run, "status"|"since"|"hold_at"|"cost"|"fetched_at">} run as it was fetched
+ * @param {number} now ms since 1970 @param {string} [status] what it is by now
  */
-export function costWords(run, now) {
-  const { status, cost } = run;
+export function costWords(run, now, status = run.status) {
+  const { cost } = run;
+  // the times are of the status that it was fetched with
+  const { since, hold_at } = status === run.status ? run : { since: null, hold_at: null };
   const isOnHold = status === "suspended";
   const said = [];
-  if (run.since && IDLE[status] && (cost || run.hold_at || isOnHold)) said.push(`${IDLE[status]} for ${span(now - Date.parse(run.since))}`);
+  if (since && IDLE[status] && (cost || hold_at || isOnHold)) said.push(`${IDLE[status]} for ${span(now - Date.parse(since))}`);
   if (cost && isOnHold) said.push("costs nothing");
   else if (cost && !["completed", "failed", "stopped"].includes(status)) said.push(`${money(cost.per_hour, cost.currency)} an hour`);
-  if (cost) said.push(`${money(cost.so_far, cost.currency)} so far`);
+  if (cost) {
+    const ranMs = IS_PAID.has(status) && IS_PAID.has(run.status) ? Math.max(0, now - (run.fetched_at ?? now)) : 0;
+    said.push(`${money(cost.so_far + (cost.per_hour * ranMs) / 3_600_000, cost.currency)} so far`);
+  }
   const line = said.join(", ");
-  if (!run.hold_at) return line;
-  const left = Date.parse(run.hold_at) - now;
-  return `${line}; ${left > 0 ? `goes on hold in ${span(left)}` : "goes on hold now"}`;
+  const left = hold_at ? Date.parse(hold_at) - now : 0;
+  return left > 0 ? `${line}; goes on hold in ${span(left)}` : line;
 }

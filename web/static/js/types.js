@@ -8,7 +8,8 @@
  * @typedef {{id: string, project_id: string, feature_id: string, agent_id: string, agent_name: string, role: string,
  *   start: string, status: string, phase: string|null, step: any, last_line: any, needs_you: number, head: number,
  *   created_at: string, ended_at: string|null, pipeline?: number|null, turn?: number|null, since?: string|null,
- *   hold_at?: string|null, cost?: {currency: string, per_hour: number, so_far: number}|null}} Run
+ *   hold_at?: string|null, cost?: {currency: string, per_hour: number, so_far: number}|null,
+ *   fetched_at?: number}} Run `fetched_at` is ours: when, in ms since 1970, it was what the server said
  * @typedef {{id: string, seq: number, kind: string, mode: string, state: string, attempt: number, version: number}} MailItem
  * @typedef {{epoch: string, head: number, stored: number, status: string, phase: string|null, held: boolean,
  *   items: MailItem[], questions: Event[], open_texts: {message_id: string, text: string, units: number}[], step: Event|null}} Snapshot

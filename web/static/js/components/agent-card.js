@@ -75,7 +75,7 @@ export class AgentCard extends LightElement {
         ${state.unread ? html`<span class="badge" aria-label=${plural(state.unread, "unread message")}>${state.unread > 99 ? "99+" : state.unread}</span>` : ""}
       </header>
       <p class="card-status">${statusMark(state.status, state.phase)}${run ? html`<span class="muted time"><elapsed-time .from=${run.created_at} .to=${run.ended_at}></elapsed-time></span>` : ""}</p>
-      ${run ? html`<cost-line .run=${{ ...run, status: state.status, ...(state.status === run.status ? {} : { since: null, hold_at: null }) }}></cost-line>` : ""}
+      ${run ? html`<cost-line .run=${run} .status=${state.status}></cost-line>` : ""}
       ${needs ? html`<p class="needs">${agent.name} asks a question</p>` : ""}
       ${run && !state.isEnded && state.step ? html`<p class="card-step" title="Current step"><span class="muted">Step ${state.step.step}</span> ${state.step.name}</p>` : ""}
       ${state.said ? html`<p class="card-said">${plainWords(state.said)}</p>` : run ? "" : html`<p class="card-said is-idle muted">Not at work on this feature.</p>`}

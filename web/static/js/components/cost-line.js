@@ -7,12 +7,13 @@ const EVERY_MS = 15_000;
 
 /** What a run costs, since when it is idle and when it goes on hold; the times go on by themselves. */
 export class CostLine extends LightElement {
-  static properties = { run: { attribute: false } };
+  static properties = { run: { attribute: false }, status: { attribute: false } };
 
   constructor() {
     super();
     /** @type {Run|null} */
     this.run = null;
+    this.status = "";
     /** @type {any} */
     this.timer = null;
   }
@@ -28,7 +29,7 @@ export class CostLine extends LightElement {
   }
 
   render() {
-    const words = this.run ? costWords(this.run, Date.now()) : "";
+    const words = this.run ? costWords(this.run, Date.now(), this.status || undefined) : "";
     return words ? html`<p class="card-cost muted">${words}</p>` : "";
   }
 }

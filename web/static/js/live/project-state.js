@@ -61,7 +61,8 @@ export class ProjectState {
     while (this.isStale && !this.isClosed) {
       this.isStale = false;
       try {
-        this.runs = await this.client.api.runs(this.projectId);
+        const runs = await this.client.api.runs(this.projectId);
+        this.runs = runs.map((run) => ({ ...run, fetched_at: Date.now() }));
         if (this.runs.some((run) => !this.features.some((feature) => feature.id === run.feature_id))) {
           await this.fetchFeatures();
         }

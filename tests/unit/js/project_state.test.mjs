@@ -22,7 +22,8 @@ function world() {
     pipelines: async () => (asked.push("pipelines"), [...lines.values()].map((one) => structuredClone(one))),
     pipeline: async (id) => (asked.push(id), structuredClone(lines.get(id))),
   };
-  const client = { api, watch: (_id, listener) => ((hinted = listener), () => {}) };
+  const feed = { signal: { subscribe: () => () => {} }, follow: () => {} };
+  const client = { api, watch: (_id, listener) => ((hinted = listener), () => {}), acquire: () => feed, release: () => {}, readMarks: new Map() };
   return { client, features, lines, asked, hint: (frame) => hinted(frame) };
 }
 
@@ -80,4 +81,88 @@ test("after a reconnect everything is fetched again, and hints of runs fetch no 
   hint({ type: "all" });
   await settled();
   assert.deepEqual([...asked].sort(), ["features", "pipelines", "runs", "runs"]);
+});
+
+/** Let the next call of `name` answer only when told to, with what was there when it was asked. */
+function slow(api, name) {
+  const fast = api[name];
+  let answer = () => {};
+  api[name] = async (...args) => {
+    api[name] = fast;
+    const said = await fast(...args);
+    await new Promise((done) => (answer = done));
+    return said;
+  };
+  return () => answer();
+}
+
+for (const way of ["a run of a feature that was not known", "the page's own first look"]) {
+  test(`an older answer to ${way} never replaces a newer one`, async () => {
+    const { state, client, features, lines, hint } = await loaded();
+    const answer = slow(client.api, "pipelines");
+    if (way.startsWith("a run")) {
+      features.push({ id: "tax" });
+      lines.set("tax", { feature_id: "tax", state: "waiting", after: [] });
+      client.api.runs = async () => [{ id: "run", feature_id: "tax", agent_id: "nori", head: 0, status: "queued" }];
+      hint({ type: "runs" });
+    } else void state.load();
+    await settled();
+    lines.get("cart").state = "done";
+    lines.get("pay").after[0].done = true;
+    hint({ type: "features", feature_id: "cart" });
+    await settled();
+    answer();
+    await settled();
+    assert.equal(state.pipelines.get("cart").state, "done");
+    assert.deepEqual(state.features.map((one) => one.id), features.map((one) => one.id));
+  });
+}
+
+test("a fetch that failed is done once more, with all that was due, and its problem goes", async () => {
+  const { state, client, lines, asked, hint } = await loaded();
+  const { pipeline } = client.api;
+  state.retryMs = 20;
+  client.api.pipeline = async (id) => {
+    client.api.pipeline = pipeline;
+    throw new Error(`no ${id}`);
+  };
+  lines.get("cart").state = "waiting";
+  hint({ type: "features", feature_id: "cart" });
+  await settled();
+  assert.notEqual(state.problem, "");
+  await new Promise((done) => setTimeout(done, 40));
+  assert.equal(state.pipelines.get("cart").state, "waiting");
+  assert.equal(state.problem, "");
+  assert.deepEqual(asked, ["cart"]);
+});
+
+test("where it stays down nobody asks again and again, and the next hint asks for all that is due", async () => {
+  const { state, client, lines, asked, hint } = await loaded();
+  const { pipeline } = client.api;
+  let tries = 0;
+  state.retryMs = 1;
+  client.api.pipeline = async () => {
+    tries++;
+    throw new Error("down");
+  };
+  lines.get("cart").state = "waiting";
+  hint({ type: "features", feature_id: "cart" });
+  await new Promise((done) => setTimeout(done, 40));
+  assert.equal(tries, 2);
+  client.api.pipeline = pipeline;
+  hint({ type: "features", feature_id: "pay" });
+  await settled();
+  assert.deepEqual(asked, ["cart", "pay"]);
+  assert.equal(state.pipelines.get("cart").state, "waiting");
+  assert.equal(state.problem, "");
+});
+
+test("what went wrong with the runs is not made good by the pipelines", async () => {
+  const { state, client, hint } = await loaded();
+  client.api.runs = async () => {
+    throw new Error("down");
+  };
+  hint({ type: "all" });
+  await settled();
+  assert.notEqual(state.problem, "");
 });

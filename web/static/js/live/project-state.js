@@ -4,6 +4,8 @@ import { Problem } from "../problem.js";
 import { ENDED, isSaid } from "../store/run-view.js";
 import { Signal } from "./signal.js";
 
+const RETRY_MS = 3_000;
+
 /** A project's features and runs, with a live feed for each run that somebody could look at. */
 export class ProjectState {
   /** @param {string} projectId @param {SharedClient} client */
@@ -24,14 +26,21 @@ export class ProjectState {
     /** @type {Map<string, () => void>} what ends the following of a run */
     this.followed = new Map();
     this.isLoaded = false;
-    this.problem = "";
+    /** What went wrong with each of them; what is fetched after all takes only its own back. */
+    this.problems = { project: "", runs: "", features: "" };
     this.isClosed = false;
     this.isLoadingRuns = false;
     this.isStale = false;
-    this.isLoadingFeatures = false;
+    this.retryMs = RETRY_MS;
+    /** @type {Promise<void>|null} the one that fetches features and pipelines: an older answer must not replace a newer one */
+    this.loadingFeatures = null;
     /** @type {Set<string>} features to be fetched, "" for all of them */
     this.dueFeatures = new Set();
     this.stopWatching = client.watch(projectId, (hint) => this.hinted(hint));
+  }
+
+  get problem() {
+    return this.problems.project || this.problems.runs || this.problems.features;
   }
 
   /** @param {Hint} hint */
@@ -43,10 +52,10 @@ export class ProjectState {
   async load() {
     const { api } = this.client;
     try {
-      [this.project, this.agents] = await Promise.all([api.project(this.projectId), api.agents(), this.fetchFeatures()]);
-      this.problem = "";
+      [this.project, this.agents] = await Promise.all([api.project(this.projectId), api.agents(), this.loadFeatures()]);
+      this.problems.project = "";
     } catch (error) {
-      this.problem = Problem.from(error).message;
+      this.problems.project = Problem.from(error).message;
     }
     await this.loadRuns();
     this.isLoaded = !this.problem;
@@ -64,11 +73,12 @@ export class ProjectState {
         const runs = await this.client.api.runs(this.projectId);
         this.runs = runs.map((run) => ({ ...run, fetched_at: Date.now() }));
         if (this.runs.some((run) => !this.features.some((feature) => feature.id === run.feature_id))) {
-          await this.fetchFeatures();
+          void this.loadFeatures();
         }
         this.followAll();
+        this.problems.runs = "";
       } catch (error) {
-        this.problem = Problem.from(error).message;
+        this.problems.runs = Problem.from(error).message;
       }
       this.signal.notify();
     }
@@ -82,23 +92,34 @@ export class ProjectState {
     this.pipelines = new Map(pipelines.map((one) => [one.feature_id, one]));
   }
 
-  /** Fetch a feature's pipeline, or all there are; hints that come meanwhile are answered by one more fetch. */
+  /** Fetch a feature's pipeline, or all there are; hints that come meanwhile are answered by one more fetch. Done when nothing is due. */
   async loadFeatures(featureId = "") {
     this.dueFeatures.add(featureId);
-    if (this.isLoadingFeatures || this.isClosed) return;
-    this.isLoadingFeatures = true;
+    if (!this.isClosed) await (this.loadingFeatures ??= this.fetchDue());
+  }
+
+  /** What fails is tried once more; after that it stays due until somebody asks for anything. */
+  async fetchDue() {
+    let hasFailed = false;
     while (this.dueFeatures.size && !this.isClosed) {
       const due = [...this.dueFeatures];
       this.dueFeatures.clear();
       try {
         if (due.every((id) => this.pipelines.has(id))) for (const id of due) this.put(await this.client.api.pipeline(id));
         else await this.fetchFeatures();
+        this.problems.features = "";
+        hasFailed = false;
       } catch (error) {
-        this.problem = Problem.from(error).message;
+        for (const id of due) this.dueFeatures.add(id);
+        this.problems.features = Problem.from(error).message;
+        this.signal.notify();
+        if (hasFailed) break;
+        hasFailed = true;
+        await new Promise((done) => setTimeout(done, this.retryMs));
       }
       this.signal.notify();
     }
-    this.isLoadingFeatures = false;
+    this.loadingFeatures = null;
   }
 
   /** What a request said of a pipeline. @param {Pipeline} line */

@@ -615,6 +615,37 @@ def test_a_page_that_reads_nothing_at_all_is_closed(terminals: TerminalWorld):
     until(lambda: terminals.agents[-1].process.poll() is not None)
 
 
+def test_who_signs_out_with_a_page_that_reads_nothing_has_no_terminal_any_more(
+    terminals: TerminalWorld,
+):
+    plain_shell(terminals)
+    run_id = terminals.run()
+    anna = terminals.person()
+    with terminals.screen(run_id, anna, sockopt=[(1, 8, 4_096)]).open() as screen:
+        screen.sees(PROMPT)
+        screen.type("yes\r")
+        until(lambda: stands_still(terminals.agents[-1]))
+        assert anna.call("DELETE", "/api/session").status == 204
+        until(lambda: terminals.states(run_id) == ["opened", "closed"])
+    assert terminals.records(run_id)[-1]["terminal"]["end"] == "access_removed"
+
+
+def test_a_server_that_is_stopped_says_so_also_of_a_terminal_whose_page_reads_nothing(
+    own_terminals: Callable[..., TerminalWorld],
+):
+    world = own_terminals()
+    plain_shell(world)
+    run_id = world.run()
+    with world.screen(run_id, sockopt=[(1, 8, 4_096)]).open() as screen:
+        screen.sees(PROMPT)
+        screen.type("yes\r")
+        until(lambda: stands_still(world.agents[-1]))
+        world.server.process.terminate()
+        assert world.server.process.wait(30) == 0
+    assert ends_of(world, run_id) == [("opened", None), ("closed", "server_stopped")]
+    until(lambda: world.agents[-1].terminated)
+
+
 def stands_still(agent: FakeAgent) -> int:
     """How many frames were sent, once that is more than a few and no longer grows."""
     first = agent._sequence

@@ -24,14 +24,21 @@ Visit = Callable[..., Page]
 def visit(ui_chromium: Browser) -> Iterator[Visit]:
     """Opens a run's chat as somebody; the test fails when the page reports an error, the CSP's too."""
     errors: list[str] = []
+    missing: list[str] = []
     contexts = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "WebSocket connection to" not in message.text:
+        lost = message.location["url"].endswith(tuple(missing))
+        if message.type == "error" and "WebSocket connection to" not in message.text and not lost:
             errors.append(message.text)
 
     def opened(
-        world: TerminalWorld, run_id: str, person: Api | None = None, **more: object
+        world: TerminalWorld,
+        run_id: str,
+        person: Api | None = None,
+        *,
+        without: str | None = None,
+        **more: object,
     ) -> Page:
         person = person or world.person()
         context = ui_chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | more))
@@ -39,6 +46,9 @@ def visit(ui_chromium: Browser) -> Iterator[Visit]:
         name, _, value = person.headers["Cookie"].partition("=")
         context.add_cookies([{"name": name, "value": value, "url": world.server.origin}])
         page = context.new_page()
+        if without is not None:  # a file that does not come
+            missing.append(without)
+            page.route(f"**/{without}", lambda route: route.abort())
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
         run = world.server.chat.store.run(run_id)
@@ -217,6 +227,41 @@ def test_an_agent_that_is_not_connected_is_said_in_words(terminals: TerminalWorl
     terminals.aws.faults.clear()
     assert terminals.states(run_id) == ["failed"]
     expect(page.get_by_role("button", name="Close", exact=True)).to_be_focused()
+
+
+@pytest.mark.parametrize("file", ["terminal-dialog.js", "terminal.css"])
+def test_a_dialog_whose_files_do_not_come_is_said_and_can_be_asked_for_again(
+    terminals: TerminalWorld, visit: Visit, file: str
+):
+    page = visit(terminals, terminals.run(), without=file)
+    button = page.get_by_role("button", name="Open a terminal in Nori's container")
+    button.click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The terminal's files could not be loaded. Try again."
+    )
+    page.unroute_all()
+    button.click()
+    expect(page.get_by_label("Why do you need it?")).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("file", ["terminal-screen.js", "xterm.js", "xterm.css"])
+def test_a_terminal_whose_files_do_not_come_is_said_and_can_be_asked_for_again(
+    terminals: TerminalWorld, visit: Visit, file: str
+):
+    plain_shell(terminals)
+    run_id = terminals.run()
+    page = visit(terminals, run_id, without=file)
+    asks(page)
+    expect(page.get_by_role("alert")).to_have_text(
+        "The terminal's files could not be loaded. Close and try again."
+    )
+    expect(page.get_by_role("button", name="Close", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    assert terminals.records(run_id) == []
+    page.unroute_all()
+    asks(page)
+    shows(page, "root@agent#")
 
 
 def test_a_page_that_is_left_ends_the_terminal(terminals: TerminalWorld, shell: tuple[Page, str]):

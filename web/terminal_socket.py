@@ -63,12 +63,19 @@ class Close(Frozen):
     type: Literal["close"]
 
 
+class Answer(Frozen):
+    """What the screen answers a program (where the cursor is, what it can do), typed by nobody."""
+
+    type: Literal["answer"]
+    data: str
+
+
 class Pong(Frozen):
     type: Literal["pong"]
 
 
-_COMMAND: Final[TypeAdapter[Open | Resize | Close | Pong]] = TypeAdapter(
-    Annotated[Open | Resize | Close | Pong, Field(discriminator="type")]
+_COMMAND: Final[TypeAdapter[Open | Resize | Answer | Close | Pong]] = TypeAdapter(
+    Annotated[Open | Resize | Answer | Close | Pong, Field(discriminator="type")]
 )
 
 
@@ -195,15 +202,20 @@ class TerminalSocket(WebSocketPeer):
                 self.expel(1000, "")
         elif isinstance(command, Resize) and self._terminal is not None:
             self._terminal.resize(command.cols, command.rows)
+        elif isinstance(command, Answer):
+            self._put_in(command.data.encode(), Terminal.answer)
 
     def binary(self, data: bytes) -> None:
         """What is typed."""
+        self._put_in(data, Terminal.type)
+
+    def _put_in(self, data: bytes, put: Callable[[Terminal, bytes], None]) -> None:
         terminal = self._terminal
         if terminal is None:
             self.expel(4400, "nothing is open yet")
             return
         try:
-            terminal.type(data)
+            put(terminal, data)
         except ChatError as error:
             self._end(TerminalEnd.BROKEN)
             self._refused(error)

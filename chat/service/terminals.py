@@ -256,9 +256,13 @@ class Terminal:
 
     def type(self, data: bytes) -> None:
         """Type. Raises TooMany when more waits than is kept."""
+        self.answer(data)
+        self._typed_at = monotonic()
+
+    def answer(self, data: bytes) -> None:
+        """Type what the screen itself says to a program that asked it: counted, but nobody was there."""
         self._shell.write(data)
         self._typed += len(data)
-        self._typed_at = monotonic()
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal's size in characters."""

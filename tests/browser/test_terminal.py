@@ -264,6 +264,43 @@ def test_a_terminal_whose_files_do_not_come_is_said_and_can_be_asked_for_again(
     shows(page, "root@agent#")
 
 
+def test_what_the_screen_answers_a_program_is_not_taken_for_typing(
+    shell: tuple[Page, str], terminals: TerminalWorld
+):
+    page, _ = shell
+    page.evaluate("""() => {
+      window.told = [];
+      const send = WebSocket.prototype.send;
+      WebSocket.prototype.send = function (data) {
+        window.told.push(typeof data === "string" ? JSON.parse(data) : new TextDecoder().decode(data));
+        return send.call(this, data);
+      };
+    }""")
+    # it is to say where the cursor is, what it is, and when the focus goes
+    page.keyboard.type(r"printf '\033[6n\033[c\033[?1004h'; sleep 1")
+    page.keyboard.press("Enter")
+    told = "window.told.filter((one) => one.type === 'answer').map((one) => one.data)"
+    until(lambda: len(page.evaluate(told)) >= 2)
+    page.keyboard.press("F6")
+    until(lambda: "\x1b[O" in page.evaluate(told))
+    where, what = page.evaluate(told)[:2]
+    assert re.fullmatch(r"\x1b\[\d+;\d+R", where)
+    assert what.startswith("\x1b[?1;2")
+    typed = "".join(page.evaluate("window.told.filter((one) => typeof one === 'string')"))
+    assert typed.endswith("sleep 1\r")
+    assert "\x1b" not in typed
+    page.locator(".xterm-helper-textarea").focus()
+    page.evaluate("""() => {
+      const data = new DataTransfer();
+      data.setData("text/plain", "pasted");
+      const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+      document.querySelector(".xterm-helper-textarea").dispatchEvent(paste);
+    }""")
+    until(lambda: "pasted" in page.evaluate("window.told"))
+    until(lambda: b"pasted" in terminals.agents[-1].received)
+    assert b"\x1b[?1;2c" in terminals.agents[-1].received
+
+
 def test_a_page_that_is_left_ends_the_terminal(terminals: TerminalWorld, shell: tuple[Page, str]):
     page, run_id = shell
     page.goto("about:blank")

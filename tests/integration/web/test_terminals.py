@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -526,6 +527,34 @@ def test_nothing_typed_for_too_long_ends_it(own_terminals: Callable[..., Termina
         assert screen.frame("closed")["end"] == "idle"
         assert screen.closed_with() == 4408
     assert world.records(run_id)[-1]["terminal"]["end"] == "idle"
+
+
+def test_answers_that_nobody_typed_come_in_and_keep_nothing_open(
+    own_terminals: Callable[..., TerminalWorld],
+):
+    world = own_terminals(EXEC_TERMINAL_IDLE_S="3")
+    world.make = lambda _: FakeAgent(output=PROMPT, close=None)
+    run_id = world.run()
+    with world.screen(run_id).open() as screen:
+        screen.frame("opened")
+        screen.ws.settimeout(0.2)
+        sent = 0  # half a minute of an abandoned program that asks again and again
+        while sent < 150 and screen.frames[-1]["type"] != "closed":
+            screen.send(type="answer", data="\x1b[1;1R")
+            sent += 1
+            with suppress(websocket.WebSocketTimeoutException):
+                screen.hear()
+        screen.ws.settimeout(60)
+        assert screen.frame("closed")["end"] == "idle"
+    assert sent < 150
+    assert world.agents[-1].received.startswith(b"\x1b[1;1R\x1b[1;1R")
+    assert len(world.agents[-1].received) <= world.records(run_id)[-1]["terminal"]["typed_bytes"]
+
+
+def test_an_answer_before_it_is_open_closes(terminals: TerminalWorld):
+    with terminals.screen(terminals.run()) as screen:
+        screen.send(type="answer", data="x")
+        assert screen.closed_with() == 4400
 
 
 def test_a_connection_to_the_container_that_breaks_is_told(terminals: TerminalWorld):

@@ -94,6 +94,7 @@ export class TerminalDialog extends LightElement {
     });
     const screen = new TerminalScreen(host, {
       onType: (text) => line.type(text),
+      onAnswer: (text) => line.answer(text),
       onBinary: (binary) => line.typeBinary(binary),
       onSize: (cols, rows) => line.resize(cols, rows),
       onLeave: () => this.leave(),

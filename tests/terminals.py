@@ -118,9 +118,9 @@ class TerminalWorld:
         agent = make(said["command"])
         self.agents.append(agent)
         channel = ChannelServer(agent, fates=list(self.fates))
-        self.sessions.enter_context(channel.running())
         if isinstance(agent, ShellAgent):
-            self.sessions.callback(agent.end)
+            self.sessions.callback(agent.end)  # when the thread that serves it has ended
+        self.sessions.enter_context(channel.running())
         return {"sessionId": "s-1", "streamUrl": channel.url, "tokenValue": secret()}
 
     def person(self, name: str = "Anna") -> Api:

@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 import redis
-import structlog
 
 from chat.errors import Unavailable
 
 LIFETIME_S: Final = 2_592_000
-_log = structlog.get_logger(__name__)
 
 
 class SignOuts:
@@ -25,11 +23,14 @@ class SignOuts:
         self._redis = client
 
     def note(self, sid: str) -> None:
-        """This session was signed out."""
+        """This session was signed out. Raises Unavailable: then a copy of its cookie still counts."""
         try:
             self._redis.set(f"signed-out:{sid}", 1, ex=LIFETIME_S)
-        except redis.RedisError as error:  # the browser's cookie goes all the same
-            _log.warning("sign_out.not_noted", error=type(error).__name__)
+        except redis.RedisError as error:
+            raise Unavailable(
+                "That you signed out could not be noted: a copy of this browser's cookie would still "
+                "open terminals. Try again in a moment."
+            ) from error
 
     def stands(self, sid: str | None) -> bool:
         """Whether it was not signed out. One without a name could not be known. Raises Unavailable."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -62,12 +63,19 @@ class Close(Frozen):
     type: Literal["close"]
 
 
+class Answer(Frozen):
+    """What the screen answers a program (where the cursor is, what it can do), typed by nobody."""
+
+    type: Literal["answer"]
+    data: str
+
+
 class Pong(Frozen):
     type: Literal["pong"]
 
 
-_COMMAND: Final[TypeAdapter[Open | Resize | Close | Pong]] = TypeAdapter(
-    Annotated[Open | Resize | Close | Pong, Field(discriminator="type")]
+_COMMAND: Final[TypeAdapter[Open | Resize | Answer | Close | Pong]] = TypeAdapter(
+    Annotated[Open | Resize | Answer | Close | Pong, Field(discriminator="type")]
 )
 
 
@@ -76,8 +84,8 @@ class TerminalSocket(WebSocketPeer):
     thread."""
 
     __slots__ = (
-        "_counted", "_full", "_gone", "_opening", "_room", "_shown", "_terminal", "_unread", "_why",
-        "principal", "run_id", "stands", "start",
+        "_counted", "_full", "_gone", "_opening", "_room", "_shown", "_stuck_at", "_terminal", "_unread",
+        "_why", "principal", "run_id", "stands", "start",
     )  # fmt: skip
     a_second = 200.0
     at_once = 1_000
@@ -108,6 +116,8 @@ class TerminalSocket(WebSocketPeer):
         """Bytes on their way from the terminal's thread to the socket."""
         self._unread = 0
         """Those of them that the socket has not yet written."""
+        self._stuck_at: float | None = None
+        """Since when the terminal's thread waits for room."""
         self._gone = False
         """Nobody sees any more what is shown."""
 
@@ -134,9 +144,6 @@ class TerminalSocket(WebSocketPeer):
         """The connection is gone: so is the terminal."""
         if self._counted:
             self.hub.count(self.principal, -1)
-        with self._room:
-            self._gone = True
-            self._room.notify_all()
         self._end(TerminalEnd.LEFT)
 
     def beat(self, now: float) -> None:
@@ -170,6 +177,9 @@ class TerminalSocket(WebSocketPeer):
         self._why = self._why or why
         if self._terminal is not None:
             self._terminal.end(why)
+        with self._room:  # its thread may be waiting there for a page that does not read
+            self._gone = True
+            self._room.notify_all()
 
     # what comes in
 
@@ -192,15 +202,20 @@ class TerminalSocket(WebSocketPeer):
                 self.expel(1000, "")
         elif isinstance(command, Resize) and self._terminal is not None:
             self._terminal.resize(command.cols, command.rows)
+        elif isinstance(command, Answer):
+            self._put_in(command.data.encode(), Terminal.answer)
 
     def binary(self, data: bytes) -> None:
         """What is typed."""
+        self._put_in(data, Terminal.type)
+
+    def _put_in(self, data: bytes, put: Callable[[Terminal, bytes], None]) -> None:
         terminal = self._terminal
         if terminal is None:
             self.expel(4400, "nothing is open yet")
             return
         try:
-            terminal.type(data)
+            put(terminal, data)
         except ChatError as error:
             self._end(TerminalEnd.BROKEN)
             self._refused(error)
@@ -227,17 +242,27 @@ class TerminalSocket(WebSocketPeer):
             self._on_loop(self._refused, unexpected(error))
             return
         self._on_loop(self._begun, terminal)
-        self._on_loop(self._over, terminal.run(self._show, self._turned))
+        self._on_loop(self._over, terminal.run(self._show, self._turned, self._has_room))
 
     def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         self.hub.loop.call_soon_threadsafe(function, *args)
 
-    def _show(self, data: bytes) -> None:
-        """Hand on what is to be seen, as soon as there is room for it."""
+    def _has_room(self, wait_s: float) -> bool:
+        """Wait so long for room for what is to be seen; whether there is."""
         with self._room:
-            if not self._room.wait_for(lambda: self._gone or self._shown < ROOM_BYTES, SLOW_S):
+            if self._room.wait_for(lambda: self._gone or self._shown < ROOM_BYTES, wait_s):
+                self._stuck_at = None
+                return True
+            now = monotonic()
+            self._stuck_at = self._stuck_at or now - wait_s
+            if now - self._stuck_at >= SLOW_S:
                 self._on_loop(self._end, TerminalEnd.SLOW_READER)
                 self._gone = True
+            return self._gone
+
+    def _show(self, data: bytes) -> None:
+        """Hand on what is to be seen."""
+        with self._room:
             if self._gone:
                 return
             self._shown += len(data)

@@ -246,7 +246,8 @@ class Terminal:
         self._stands = stands
         self._why: TerminalEnd | None = None
         self._typed = self._shown = 0
-        self._typed_at = monotonic()
+        self._typed_at = self._checked_at = monotonic()
+        self._check_at = self._checked_at + CHECK_S
 
     @property
     def backlog(self) -> int:
@@ -255,9 +256,13 @@ class Terminal:
 
     def type(self, data: bytes) -> None:
         """Type. Raises TooMany when more waits than is kept."""
+        self.answer(data)
+        self._typed_at = monotonic()
+
+    def answer(self, data: bytes) -> None:
+        """Type what the screen itself says to a program that asked it: counted, but nobody was there."""
         self._shell.write(data)
         self._typed += len(data)
-        self._typed_at = monotonic()
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal's size in characters."""
@@ -268,11 +273,20 @@ class Terminal:
         self._why = self._why or why
         self._shell.wake()
 
-    def run(self, show: Callable[[bytes], None], turned: Callable[[], None]) -> TerminalEnd:
-        """Pump until it ends, and see to it that it may go on. `show` and `turned` as in ports.Shell."""
+    def run(
+        self,
+        show: Callable[[bytes], None],
+        turned: Callable[[], None],
+        room: Callable[[float], bool] = lambda _: True,
+    ) -> TerminalEnd:
+        """Pump until it ends, and see to it that it may go on. `show` and `turned` as in ports.Shell.
+
+        `room` waits, so many seconds at most, until there is room for what is to be shown, and says
+        whether there is; a page that does not read keeps nobody from looking whether it may go on.
+        """
         end = TerminalEnd.BROKEN
         try:
-            end = self._until_it_ends(show, turned)
+            end = self._until_it_ends(show, turned, room)
         except Exception:
             log.exception("terminal.broken", run_id=self._wish.run_id, terminal_id=self.id)
         finally:
@@ -283,30 +297,44 @@ class Terminal:
         return end
 
     def _until_it_ends(
-        self, show: Callable[[bytes], None], turned: Callable[[], None]
+        self,
+        show: Callable[[bytes], None],
+        turned: Callable[[], None],
+        room: Callable[[float], bool],
     ) -> TerminalEnd:
         def shown(data: bytes) -> None:
-            self._shown += len(data)
-            show(data)
+            while self._why is None:
+                left_s = self._check_at - monotonic()
+                if left_s <= 0:
+                    if (why := self._why_not()) is not None:
+                        self.end(why)
+                elif room(left_s):
+                    self._shown += len(data)
+                    show(data)
+                    return
 
-        checked_at = monotonic()
         while True:
-            end = self._shell.pump(shown, turned, until=monotonic() + CHECK_S)
+            end = self._shell.pump(shown, turned, until=self._check_at)
             if (why := self._why) is not None:
                 return why
             if end is not None:
                 return TerminalEnd.CHANNEL_LOST if end.failure else TerminalEnd.SHELL_ENDED
+            if (why := self._why_not()) is not None:
+                return why
+
+    def _why_not(self) -> TerminalEnd | None:
+        """Why it may not go on, if so; asked every CHECK_S."""
+        try:
             if monotonic() - self._typed_at > self._terminals.idle_s:
                 return TerminalEnd.IDLE
-            try:
-                why = self._terminals.why_not(self._wish, self._stands)
-            except Unavailable:
-                if monotonic() - checked_at > UNCHECKED_MAX_S:
-                    return TerminalEnd.UNCHECKED
-            else:
-                checked_at = monotonic()
-                if why is not None:
-                    return why
+            why = self._terminals.why_not(self._wish, self._stands)
+            self._checked_at = monotonic()
+        except Unavailable:
+            late = monotonic() - self._checked_at > UNCHECKED_MAX_S
+            return TerminalEnd.UNCHECKED if late else None
+        finally:
+            self._check_at = monotonic() + CHECK_S
+        return why
 
 
 class _Audit:

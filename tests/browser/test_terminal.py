@@ -24,14 +24,21 @@ Visit = Callable[..., Page]
 def visit(ui_chromium: Browser) -> Iterator[Visit]:
     """Opens a run's chat as somebody; the test fails when the page reports an error, the CSP's too."""
     errors: list[str] = []
+    missing: list[str] = []
     contexts = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "WebSocket connection to" not in message.text:
+        lost = message.location["url"].endswith(tuple(missing))
+        if message.type == "error" and "WebSocket connection to" not in message.text and not lost:
             errors.append(message.text)
 
     def opened(
-        world: TerminalWorld, run_id: str, person: Api | None = None, **more: object
+        world: TerminalWorld,
+        run_id: str,
+        person: Api | None = None,
+        *,
+        without: str | None = None,
+        **more: object,
     ) -> Page:
         person = person or world.person()
         context = ui_chromium.new_context(**({"viewport": {"width": 1440, "height": 900}} | more))
@@ -39,6 +46,9 @@ def visit(ui_chromium: Browser) -> Iterator[Visit]:
         name, _, value = person.headers["Cookie"].partition("=")
         context.add_cookies([{"name": name, "value": value, "url": world.server.origin}])
         page = context.new_page()
+        if without is not None:  # a file that does not come
+            missing.append(without)
+            page.route(f"**/{without}", lambda route: route.abort())
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
         run = world.server.chat.store.run(run_id)
@@ -217,6 +227,78 @@ def test_an_agent_that_is_not_connected_is_said_in_words(terminals: TerminalWorl
     terminals.aws.faults.clear()
     assert terminals.states(run_id) == ["failed"]
     expect(page.get_by_role("button", name="Close", exact=True)).to_be_focused()
+
+
+@pytest.mark.parametrize("file", ["terminal-dialog.js", "terminal.css"])
+def test_a_dialog_whose_files_do_not_come_is_said_and_can_be_asked_for_again(
+    terminals: TerminalWorld, visit: Visit, file: str
+):
+    page = visit(terminals, terminals.run(), without=file)
+    button = page.get_by_role("button", name="Open a terminal in Nori's container")
+    button.click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The terminal's files could not be loaded. Try again."
+    )
+    page.unroute_all()
+    button.click()
+    expect(page.get_by_label("Why do you need it?")).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("file", ["terminal-screen.js", "xterm.js", "xterm.css"])
+def test_a_terminal_whose_files_do_not_come_is_said_and_can_be_asked_for_again(
+    terminals: TerminalWorld, visit: Visit, file: str
+):
+    plain_shell(terminals)
+    run_id = terminals.run()
+    page = visit(terminals, run_id, without=file)
+    asks(page)
+    expect(page.get_by_role("alert")).to_have_text(
+        "The terminal's files could not be loaded. Close and try again."
+    )
+    expect(page.get_by_role("button", name="Close", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    assert terminals.records(run_id) == []
+    page.unroute_all()
+    asks(page)
+    shows(page, "root@agent#")
+
+
+def test_what_the_screen_answers_a_program_is_not_taken_for_typing(
+    shell: tuple[Page, str], terminals: TerminalWorld
+):
+    page, _ = shell
+    page.evaluate("""() => {
+      window.told = [];
+      const send = WebSocket.prototype.send;
+      WebSocket.prototype.send = function (data) {
+        window.told.push(typeof data === "string" ? JSON.parse(data) : new TextDecoder().decode(data));
+        return send.call(this, data);
+      };
+    }""")
+    # it is to say where the cursor is, what it is, and when the focus goes
+    page.keyboard.type(r"printf '\033[6n\033[c\033[?1004h'; sleep 1")
+    page.keyboard.press("Enter")
+    told = "window.told.filter((one) => one.type === 'answer').map((one) => one.data)"
+    until(lambda: len(page.evaluate(told)) >= 2)
+    page.keyboard.press("F6")
+    until(lambda: "\x1b[O" in page.evaluate(told))
+    where, what = page.evaluate(told)[:2]
+    assert re.fullmatch(r"\x1b\[\d+;\d+R", where)
+    assert what.startswith("\x1b[?1;2")
+    typed = "".join(page.evaluate("window.told.filter((one) => typeof one === 'string')"))
+    assert typed.endswith("sleep 1\r")
+    assert "\x1b" not in typed
+    page.locator(".xterm-helper-textarea").focus()
+    page.evaluate("""() => {
+      const data = new DataTransfer();
+      data.setData("text/plain", "pasted");
+      const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+      document.querySelector(".xterm-helper-textarea").dispatchEvent(paste);
+    }""")
+    until(lambda: "pasted" in page.evaluate("window.told"))
+    until(lambda: b"pasted" in terminals.agents[-1].received)
+    assert b"\x1b[?1;2c" in terminals.agents[-1].received
 
 
 def test_a_page_that_is_left_ends_the_terminal(terminals: TerminalWorld, shell: tuple[Page, str]):

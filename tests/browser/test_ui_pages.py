@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.ui_fixture.fixtures import OpenPage
-from tests.browser.ui_fixture.kitchen import Kitchen
+from tests.browser.ui_fixture.kitchen import Kitchen, Refused
 from tests.browser.ui_fixture.story import Story
 
 pytestmark = pytest.mark.browser
@@ -76,3 +76,17 @@ def test_signing_out_leaves_nothing_of_the_person_behind(story: Story, open_page
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(re.compile("/sign-in"))
     assert page.evaluate("Object.keys(localStorage).filter(k => /draft|outbox|read/.test(k))") == []
+
+
+def test_a_sign_out_that_did_not_work_is_not_taken_for_one_and_can_be_tried_again(
+    kitchen: Kitchen, story: Story, open_page: OpenPage
+) -> None:
+    page = open_page(f"/projects/{story.project['id']}")
+    expect(page.locator("agent-card")).to_have_count(4)
+    kitchen.refuse_next.append(Refused(503, "unavailable", "It could not be noted."))
+    page.get_by_role("button", name="Sign out").click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("You are not signed out for certain. It could not be noted.")
+    expect(page).to_have_url(re.compile(f"/projects/{story.project['id']}$"))
+    alert.get_by_role("button", name="Try again").click()
+    expect(page).to_have_url(re.compile("/sign-in"))

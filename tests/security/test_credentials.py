@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import redis
+from flask import Flask
 
-from tests.serving import Api, Attached, Server, attach, until
+from tests.serving import Api, Attached, Reply, Server, attach, until
+from web import auth
 
 AGENTS = [
     ("GET", "/mailbox?holder=h", None),
@@ -88,6 +92,54 @@ def test_signing_out_takes_the_cookie_back(server: Server, anna: Api):
     reply = anna.call("DELETE", "/api/session")
     assert reply.status == 204
     assert "Max-Age=0" in reply.headers["set-cookie"]
+
+
+def cookie_of(server: Server, reply: Reply) -> dict[str, Any]:
+    """What the signed cookie says that came with the answer."""
+    app = Flask("cookies")
+    auth.register(app, server.chat.settings)
+    serializer = app.session_interface.get_signing_serializer(app)
+    value = reply.headers["set-cookie"].partition("omakase_session=")[2].partition(";")[0]
+    said: dict[str, Any] = serializer.loads(value)
+    return said
+
+
+@contextmanager
+def redis_that_notes_nothing(server: Server) -> Iterator[None]:
+    server.chat.redis.execute_command("ACL", "SETUSER", "default", "-set")
+    try:
+        yield
+    finally:
+        server.chat.redis.execute_command("ACL", "SETUSER", "default", "+set")
+
+
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+def test_a_session_whose_end_cannot_be_noted_is_not_said_to_have_ended_and_can_be_ended_again(
+    own_server: Callable[..., Server], method: str
+):
+    server = own_server()
+    signed_in = Api(server.port).post("/api/session", {"name": "Anna"})
+    sid = cookie_of(server, signed_in)["sid"]
+    anna = Api(server.port, {"Cookie": signed_in.headers["set-cookie"].split(";")[0]})
+    body = {"name": "Ben"} if method == "POST" else None
+    with redis_that_notes_nothing(server):
+        reply = anna.call(method, "/api/session", body)
+    assert (reply.status, reply.json["code"]) == (503, "unavailable")
+    assert "copy of this browser's cookie" in reply.json["detail"]
+    assert cookie_of(server, reply) == {"_permanent": True, "sid": sid}
+    assert not server.chat.redis.exists(f"signed-out:{sid}")
+    browser = Api(server.port, {"Cookie": reply.headers["set-cookie"].split(";")[0]})
+    assert browser.get("/api/session").status == 401
+    assert browser.call(method, "/api/session", body).status in {201, 204}
+    assert server.chat.redis.exists(f"signed-out:{sid}")
+
+
+def test_signing_in_over_a_session_ends_it(server: Server):
+    signed_in = Api(server.port).post("/api/session", {"name": "Anna"})
+    anna = Api(server.port, {"Cookie": signed_in.headers["set-cookie"].split(";")[0]})
+    again = anna.post("/api/session", {"name": "Anna"})
+    assert server.chat.redis.exists(f"signed-out:{cookie_of(server, signed_in)['sid']}")
+    assert not server.chat.redis.exists(f"signed-out:{cookie_of(server, again)['sid']}")
 
 
 @pytest.mark.parametrize(

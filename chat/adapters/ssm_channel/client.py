@@ -219,6 +219,16 @@ class Channel:
         `on_event` is called in this thread with each event of the session, and `Ended` is the last;
         `on_turn` after the events of one read. While either waits, nothing more is read.
         """
+        return self._run(on_event, deadline, on_turn, heed_wake=True)
+
+    def _run(
+        self,
+        on_event: Callable[[Event], None],
+        deadline: float,
+        on_turn: Callable[[], None] | None,
+        *,
+        heed_wake: bool,
+    ) -> Outcome:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wire, selectors.EVENT_READ)
             selector.register(self._bell, selectors.EVENT_READ)
@@ -227,7 +237,8 @@ class Channel:
                     events = self._session.tick(_now_ms())
                     wake_s = self._fill()
                 self._deliver(events, on_event)
-                if self._woken or monotonic() >= deadline or self._ended is not None:
+                woken = heed_wake and self._woken
+                if woken or monotonic() >= deadline or self._ended is not None:
                     break
                 if on_turn is not None:
                     on_turn()
@@ -245,7 +256,8 @@ class Channel:
         goodbye = monotonic() + GOODBYE_S
         if self._session.state is State.READY:
             self._session.terminate()
-            self.run(_ignore, deadline=goodbye)
+            # whoever closes has often been woken, and that must not cut the goodbye short
+            self._run(_ignore, goodbye, None, heed_wake=False)
         self._say(CloseConnection(code=1000))
         while self._unsent and self._lost is None and monotonic() < goodbye:
             self._flush()

@@ -45,6 +45,8 @@ class Outbound:
         self._wall_ms = wall_ms
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0
+        self._pressing = 0
+        """How many of those that wait, the first ones, do not wait for the window."""
         self._sent: dict[int, _Sent] = {}
         self._next = 0
 
@@ -74,8 +76,9 @@ class Outbound:
             self._waiting.append((payload_type, payload[start : start + CHUNK_BYTES]))
 
     def put_first(self, payload_type: int, payload: bytes) -> None:
-        """Queue a payload of one chunk ahead of everything that waits."""
+        """Queue a payload of one chunk ahead of everything that waits, to be sent whatever the window."""
         self._waiting_bytes += len(payload)
+        self._pressing += 1
         self._waiting.appendleft((payload_type, payload))
 
     def send(self, payload_type: int, payload: bytes, now_ms: int) -> bytes:
@@ -111,8 +114,9 @@ class Outbound:
                 sent.due_ms = now_ms + min(RESEND_FIRST_MS << min(sent.attempts, 8), RESEND_MAX_MS)
                 sent.attempts += 1
                 out.append(sent.data)
-        while new and self._waiting and len(self._sent) < WINDOW_FRAMES:
+        while new and self._waiting and (self._pressing or len(self._sent) < WINDOW_FRAMES):
             payload_type, payload = self._waiting.popleft()
+            self._pressing = max(self._pressing - 1, 0)
             self._waiting_bytes -= len(payload)
             out.append(self.send(payload_type, payload, now_ms))
         return out

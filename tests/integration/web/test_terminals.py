@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -528,6 +529,34 @@ def test_nothing_typed_for_too_long_ends_it(own_terminals: Callable[..., Termina
     assert world.records(run_id)[-1]["terminal"]["end"] == "idle"
 
 
+def test_answers_that_nobody_typed_come_in_and_keep_nothing_open(
+    own_terminals: Callable[..., TerminalWorld],
+):
+    world = own_terminals(EXEC_TERMINAL_IDLE_S="3")
+    world.make = lambda _: FakeAgent(output=PROMPT, close=None)
+    run_id = world.run()
+    with world.screen(run_id).open() as screen:
+        screen.frame("opened")
+        screen.ws.settimeout(0.2)
+        sent = 0  # half a minute of an abandoned program that asks again and again
+        while sent < 150 and screen.frames[-1]["type"] != "closed":
+            screen.send(type="answer", data="\x1b[1;1R")
+            sent += 1
+            with suppress(websocket.WebSocketTimeoutException):
+                screen.hear()
+        screen.ws.settimeout(60)
+        assert screen.frame("closed")["end"] == "idle"
+    assert sent < 150
+    assert world.agents[-1].received.startswith(b"\x1b[1;1R\x1b[1;1R")
+    assert len(world.agents[-1].received) <= world.records(run_id)[-1]["terminal"]["typed_bytes"]
+
+
+def test_an_answer_before_it_is_open_closes(terminals: TerminalWorld):
+    with terminals.screen(terminals.run()) as screen:
+        screen.send(type="answer", data="x")
+        assert screen.closed_with() == 4400
+
+
 def test_a_connection_to_the_container_that_breaks_is_told(terminals: TerminalWorld):
     run_id = terminals.run()
     channel = ChannelServer(FakeAgent(output=PROMPT, close=None), leave_after=6)
@@ -613,6 +642,37 @@ def test_a_page_that_reads_nothing_at_all_is_closed(terminals: TerminalWorld):
         until(lambda: terminals.states(run_id) == ["opened", "closed"], 90)
         assert terminals.records(run_id)[-1]["terminal"]["end"] == "slow_reader"
     until(lambda: terminals.agents[-1].process.poll() is not None)
+
+
+def test_who_signs_out_with_a_page_that_reads_nothing_has_no_terminal_any_more(
+    terminals: TerminalWorld,
+):
+    plain_shell(terminals)
+    run_id = terminals.run()
+    anna = terminals.person()
+    with terminals.screen(run_id, anna, sockopt=[(1, 8, 4_096)]).open() as screen:
+        screen.sees(PROMPT)
+        screen.type("yes\r")
+        until(lambda: stands_still(terminals.agents[-1]))
+        assert anna.call("DELETE", "/api/session").status == 204
+        until(lambda: terminals.states(run_id) == ["opened", "closed"])
+    assert terminals.records(run_id)[-1]["terminal"]["end"] == "access_removed"
+
+
+def test_a_server_that_is_stopped_says_so_also_of_a_terminal_whose_page_reads_nothing(
+    own_terminals: Callable[..., TerminalWorld],
+):
+    world = own_terminals()
+    plain_shell(world)
+    run_id = world.run()
+    with world.screen(run_id, sockopt=[(1, 8, 4_096)]).open() as screen:
+        screen.sees(PROMPT)
+        screen.type("yes\r")
+        until(lambda: stands_still(world.agents[-1]))
+        world.server.process.terminate()
+        assert world.server.process.wait(30) == 0
+    assert ends_of(world, run_id) == [("opened", None), ("closed", "server_stopped")]
+    until(lambda: world.agents[-1].terminated)
 
 
 def stands_still(agent: FakeAgent) -> int:

@@ -216,6 +216,24 @@ def test_who_signed_out_is_refused_and_ends(scene: Scene):
     assert run(scene.open(stands=lambda: answers.pop(0))) is TerminalEnd.ACCESS_REMOVED
 
 
+@pytest.mark.parametrize(("wait_s", "has_room"), [(None, False), (0.3, True)])
+def test_a_page_that_reads_little_or_nothing_keeps_nobody_from_looking_whether_it_may_go_on(
+    scene: Scene, wait_s: float | None, has_room: bool
+):
+    scene.shells.shell.shows = [b"x"] * 100
+    answers = [True, True, False]
+    terminal = scene.open(stands=lambda: answers.pop(0))
+    shown = bytearray()
+
+    def room(most_s: float) -> bool:
+        threading.Event().wait(most_s if wait_s is None else wait_s)
+        return has_room
+
+    assert terminal.run(shown.extend, str, room) is TerminalEnd.ACCESS_REMOVED
+    assert len(shown) < 50
+    assert scene.records()[-1]["terminal"]["shown_bytes"] == len(shown)
+
+
 def test_an_error_while_it_is_open_ends_and_records_it(scene: Scene):
     scene.shells.shell.shows = [b"x"]
 

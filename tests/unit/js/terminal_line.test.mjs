@@ -69,6 +69,16 @@ test("what is typed goes as UTF-8 in pieces, a mouse's bytes as they are", () =>
   assert.deepEqual(socket.sent.slice(2).map((piece) => piece.length), [16_384, 16_384, 7_232]);
 });
 
+test("what the screen answers is told apart from what is typed", () => {
+  const { line, socket } = setUp();
+  socket.begin();
+  line.answer("too early");
+  socket.say({ type: "opened", id: "trm_1" });
+  socket.sent.length = 0;
+  line.answer("\x1b[1;1R");
+  assert.deepEqual(socket.sent, [{ type: "answer", data: "\x1b[1;1R" }]);
+});
+
 test("the end is told once, in the server's words where it has any", () => {
   for (const [frames, words] of [
     [[{ type: "refused", problem: { detail: "One at a time." } }], /^One at a time\.$/],

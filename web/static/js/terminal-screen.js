@@ -64,14 +64,14 @@ function strictDocument() {
   return { made, within, forget };
 }
 
-/** The screen of a terminal in an element; `onType`, `onBinary`, `onSize`, `onLeave` tell what its person does. */
+/** The screen of a terminal in an element; `onType`, `onBinary`, `onSize`, `onLeave` tell what its person does, `onAnswer` what it says itself. */
 export class TerminalScreen {
   /**
    * @param {HTMLElement} host
-   * @param {{onType: (text: string) => void, onBinary: (binary: string) => void,
+   * @param {{onType: (text: string) => void, onAnswer: (text: string) => void, onBinary: (binary: string) => void,
    *   onSize: (cols: number, rows: number) => void, onLeave: () => void}} options
    */
-  constructor(host, { onType, onBinary, onSize, onLeave }) {
+  constructor(host, { onType, onAnswer, onBinary, onSize, onLeave }) {
     const { made, within, forget } = strictDocument();
     this.forget = forget;
     this.terminal = new Terminal({
@@ -96,7 +96,17 @@ export class TerminalScreen {
       if (event.type === "keydown") onLeave();
       return false;
     });
-    this.terminal.onData(onType);
+    // a key, a paste and a mouse are told to xterm's own parts first; its answers to a program and the focus
+    // come as data alone
+    let isPersons = false;
+    /** @type {any} */ (this.terminal)._core.coreService.onUserInput(() => {
+      isPersons = true;
+    });
+    this.terminal.onData((text) => {
+      const tell = isPersons ? onType : onAnswer;
+      isPersons = false;
+      tell(text);
+    });
     this.terminal.onBinary(onBinary);
     this.terminal.onResize(({ cols, rows }) => onSize(cols, rows));
     this.observer = new ResizeObserver(() => this.fit.fit());

@@ -1,5 +1,6 @@
 """The channel over real WebSockets on loopback: complete, in order, by the deadline, and never hanging."""
 
+import dataclasses
 import datetime as dt
 import ipaddress
 import socket
@@ -160,6 +161,40 @@ def test_terminate_ends_the_session():
         outcome = channel.run(on_event, deadline=ends_by(LONG))
     assert outcome.ended is not None
     assert agent.terminated
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_leaving_ends_the_command_also_when_woken_and_with_much_that_is_not_acknowledged(lost):
+    ready = [(0,)] * 3  # the handshake, its acknowledgement, and that it is complete
+    agent = LosingAgent(close=None, loses=lost)
+    channel_server = ChannelServer(agent, fates=ready + [(300,)] * 200)
+    with channel_server.running() as server:
+        with connect(server.url, Session(token="t"), deadline=ends_by(5)) as channel:
+
+            def on_event(event):
+                if isinstance(event, Ready):
+                    channel.write(b"x" * 60_000)
+                    channel.wake()
+
+            assert channel.run(on_event, deadline=ends_by(LONG)).timed_out
+            while not agent.received:
+                channel.run([].append, deadline=ends_by(0.01))
+            channel.wake()
+        assert agent.terminated
+        assert len(agent.received) < 60_000
+
+
+@dataclasses.dataclass
+class LosingAgent(FakeAgent):
+    """Does not hear the first of the wishes to end."""
+
+    loses: int = 0
+
+    def hear(self, data, now):
+        if self.loses and data[112:116] == b"\0\0\0\x0a":
+            self.loses -= 1
+            return []
+        return super().hear(data, now)
 
 
 def test_a_connection_that_goes_away_is_told_and_nothing_that_came_is_lost():

@@ -92,6 +92,14 @@ export class ChatPanel extends LightElement {
     }
   }
 
+  openTerminal() {
+    this.note = "";
+    const failed = (/** @type {string} */ words) => {
+      this.note = words;
+    };
+    this.emit("open-terminal", { run: this.feed.run, failed });
+  }
+
   render() {
     const { feed, client } = this;
     const { view, run } = feed;
@@ -105,7 +113,7 @@ export class ChatPanel extends LightElement {
           ${
             // only in the dashboard, whose page has the dialog for it
             this.closable && client.mayOpenTerminal && run?.start === "launch" && !view.isEnded && view.status !== "suspended"
-              ? html`<button class="ghost" type="button" aria-label="Open a terminal in ${name}'s container" @click=${() => this.emit("open-terminal", { run })}>${icon("terminal")} Terminal…</button>`
+              ? html`<button class="ghost" type="button" aria-label="Open a terminal in ${name}'s container" @click=${this.openTerminal}>${icon("terminal")} Terminal…</button>`
               : ""
           }
           ${this.closable ? html`<button class="quiet close" type="button" aria-label="Close chat" @click=${() => this.emit("close-chat")}>${icon("close")}</button>` : ""}

@@ -2,6 +2,7 @@ import { html } from "../../vendor/lit/index.js";
 import { repeat } from "../../vendor/lit/directives/repeat.js";
 import { ProjectState } from "../live/project-state.js";
 import { SharedClient } from "../live/shared-client.js";
+import { Problem } from "../problem.js";
 import { PipelineNews } from "../store/pipeline-line.js";
 import { SafeStorage } from "../store/safe-storage.js";
 import { cardState } from "./agent-card.js";
@@ -38,6 +39,8 @@ export class OmakaseApp extends LightElement {
     /** @type {Set<string>} questions already told */
     this.told = new Set();
     this.news = new PipelineNews();
+    /** Why signing out did not (quite) work. */
+    this.notSignedOut = "";
     this.addEventListener("select-run", (event) => this.selectRun(/** @type {CustomEvent} */ (event).detail.runId));
     this.addEventListener("navigate", (event) => this.go(/** @type {CustomEvent} */ (event).detail.href));
     this.addEventListener("click", (event) => this.clicked(event));
@@ -118,7 +121,7 @@ export class OmakaseApp extends LightElement {
   }
 
   willUpdate() {
-    if (this.client.isSignedOut) {
+    if (this.client.isSignedOut && !this.notSignedOut) {
       location.replace(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
       return;
     }
@@ -166,8 +169,13 @@ export class OmakaseApp extends LightElement {
   }
 
   async signOut() {
-    await this.client.signOut().catch(() => {});
-    location.replace("/sign-in");
+    try {
+      await this.client.signOut();
+      location.replace("/sign-in");
+    } catch (error) {
+      this.notSignedOut = `You are not signed out for certain. ${Problem.from(error).message}`;
+      this.requestUpdate();
+    }
   }
 
   render() {
@@ -187,6 +195,7 @@ export class OmakaseApp extends LightElement {
       </header>
       <p class="visually-hidden" role="status">${this.spoken}</p>
       ${client.isSilent ? html`<div class="banner" role="status">Reconnecting… nothing is lost</div>` : ""}
+      ${this.notSignedOut ? html`<p class="error-note" role="alert">${this.notSignedOut} <button class="link" type="button" @click=${this.signOut}>Try again</button></p>` : ""}
       ${this.renderPage(page)}
       <help-dialog></help-dialog>`;
   }

@@ -38,9 +38,13 @@ export class ProjectPage extends LightElement {
       void /** @type {import("./pipeline-dialog.js").PipelineDialog} */ (this.querySelector("pipeline-dialog")).show(what, feature);
     });
     this.addEventListener("open-terminal", async (event) => {
-      const { run } = /** @type {CustomEvent} */ (event).detail;
-      await import("./terminal-dialog.js"); // few need it
-      void /** @type {any} */ (this.querySelector("terminal-dialog"))?.show(run);
+      const { run, failed } = /** @type {CustomEvent} */ (event).detail;
+      try {
+        await import("./terminal-dialog.js"); // few need it
+        await /** @type {any} */ (this.querySelector("terminal-dialog"))?.show(run);
+      } catch {
+        failed("The terminal's files could not be loaded. Try again.");
+      }
     });
     this.addEventListener("sidebar-closed", () => this.emit("select-run", { runId: "" }));
   }

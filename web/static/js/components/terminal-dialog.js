@@ -10,7 +10,13 @@ async function sheet(path) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
   link.href = href;
-  const loaded = new Promise((resolve) => link.addEventListener("load", resolve, { once: true }));
+  const loaded = new Promise((resolve, reject) => {
+    link.addEventListener("load", resolve, { once: true });
+    link.addEventListener("error", () => {
+      link.remove(); // so that the next wish asks again
+      reject(new Error(`${path} could not be loaded`));
+    }, { once: true });
+  });
   document.head.append(link);
   await loaded;
 }
@@ -55,7 +61,17 @@ export class TerminalDialog extends LightElement {
     const reason = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("reason")).trim();
     if (!reason || this.state !== "ask") return;
     this.state = "opening";
-    const [{ TerminalScreen }] = await Promise.all([import("../terminal-screen.js"), sheet("../../vendor/xterm/xterm.css")]);
+    let TerminalScreen;
+    try {
+      [{ TerminalScreen }] = await Promise.all([import("../terminal-screen.js"), sheet("../../vendor/xterm/xterm.css")]);
+    } catch {
+      if (this.state !== "opening") return;
+      this.state = "ended";
+      this.text = "The terminal's files could not be loaded. Close and try again.";
+      await this.updateComplete;
+      this.leave();
+      return;
+    }
     await this.updateComplete;
     const host = /** @type {HTMLElement|null} */ (this.querySelector(".terminal-screen"));
     if (!host || !this.run || this.state !== "opening") return; // it was closed meanwhile
@@ -78,6 +94,7 @@ export class TerminalDialog extends LightElement {
     });
     const screen = new TerminalScreen(host, {
       onType: (text) => line.type(text),
+      onAnswer: (text) => line.answer(text),
       onBinary: (binary) => line.typeBinary(binary),
       onSize: (cols, rows) => line.resize(cols, rows),
       onLeave: () => this.leave(),

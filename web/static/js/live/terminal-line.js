@@ -52,6 +52,11 @@ export class TerminalLine {
     this.send(this.encoder.encode(text));
   }
 
+  /** What the screen answers a program, and nobody typed. @param {string} data */
+  answer(data) {
+    if (this.state === "open") this.say({ type: "answer", data });
+  }
+
   /** Bytes as a string of one character each, as some mouse reports are. @param {string} binary */
   typeBinary(binary) {
     this.send(Uint8Array.from(binary, (character) => character.charCodeAt(0)));

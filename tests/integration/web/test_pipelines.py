@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import websocket
 
 from chat.ids import new_id
 from tests.serving import Api, Server, until
@@ -59,7 +60,7 @@ def test_whoever_watches_a_project_is_told_which_feature_changed(
                     "project_id": feature["project_id"],
                     "feature_id": feature["id"],
                 }
-            except TimeoutError:
+            except websocket.WebSocketTimeoutException:
                 return False
 
         until(told)

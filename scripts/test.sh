@@ -39,11 +39,11 @@ run() {
 if [ $# -gt 0 ]; then
     run auto "$@"
 else
-    # one more than there are cores: many tests wait for a process that they have started
+    # more than there are cores: many tests wait for a process that they have started
     cores=$(getconf _NPROCESSORS_ONLN)
     # apart: the browser's driver leaves an event loop running in its process, under which no other
     # can be started, and switches greenlets under other tests' feet
-    run $((cores + 1)) tests --ignore tests/browser
-    run auto tests/browser
+    run $((cores + 2)) tests --ignore tests/browser
+    run $((cores + 1)) tests/browser
 fi
 [ $failed = 0 ] || { echo "make test failed" >&2; exit 1; }

@@ -156,7 +156,7 @@ class Written:
     def register_script(self, _script: str) -> Callable[..., list[Any]]:
         def call(keys: Sequence[str], argv: Sequence[Any]) -> list[Any]:
             self.commands.append(command("EVALSHA", self._sha, len(keys), *keys, *argv))
-            return [b"OK", [], 0]
+            return [b"OK", [], 0, b"working"]
 
         return call
 

@@ -193,6 +193,7 @@ class Task:
         self.web = Caller(tasks.ports, counts=tasks.counts)
         self.number = 0
         self.paused = False
+        self.is_forgotten = False
         self.obeys = luck.random() < 0.8
 
     def live(self) -> None:
@@ -228,7 +229,9 @@ class Task:
             if not self.stop.wait(LINGERS_S):
                 self.tasks.surprises["a task that lingers was never stopped"] += 1
             end = {"stop_code": "UserInitiated", "exit_code": 137}
-        if self.fate != FORGOTTEN or self.stop.is_set():
+        if (
+            not self.is_forgotten or self.stop.is_set()
+        ):  # its run may have ended before it came to that
             self._move("STOPPED", **end)
 
     def _work(self) -> None:
@@ -257,6 +260,7 @@ class Task:
             return True
         if self.fate == FORGOTTEN:
             self.tasks.cloud.ask("forget", arn=self.arn)
+            self.is_forgotten = True
             return True
         if self.fate == "unseen":
             self.tasks.cloud.ask("forget", arn=self.arn)

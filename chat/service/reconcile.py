@@ -33,7 +33,8 @@ def _goes_on(context: Context, run: Run) -> bool:
     brief = context.log.brief([run.id]).get(run.id)
     # in this order: what the store has was in the log before
     last = context.store.last_seq(run.id)
-    if brief is None or last <= brief.stored:  # a log that is not there is rebuilt by whoever reads it
+    # a log that is not there is rebuilt by whoever reads it
+    if brief is None or last <= brief.stored:
         return True
     snapshot = context.log.snapshot(run.id)
     head = context.log.snapshot(run.id).head

@@ -31,14 +31,14 @@ def reconcile(context: Context, run: Run) -> None:
 def _goes_on(context: Context, run: Run) -> bool:
     """Whether it does, or was made to; False to look again."""
     brief = context.log.brief([run.id]).get(run.id)
-    # in this order: what the store has was in the log before
     last = context.store.last_seq(run.id)
     # a log that is not there is rebuilt by whoever reads it
     if brief is None or last <= brief.stored:
         return True
-    snapshot = context.log.snapshot(run.id)
-    head = context.log.snapshot(run.id).head
-    parted = _parted(context, run.id, after=snapshot.stored, upto=last, head=head)
+    snapshot = context.log.snapshot(
+        run.id
+    )  # read after `last`: what the store has was in the log before
+    parted = _parted(context, run.id, after=snapshot.stored, upto=last, head=snapshot.head)
     if parted is None:
         return True
     # what takes long comes first: an agent at work writes all the time

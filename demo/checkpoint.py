@@ -37,6 +37,11 @@ def put_away(folder: Path, branch: str, author: str) -> str | None:
 
 def main() -> int:
     """Print the checkpoint."""
+    if (
+        not notes.path().exists()
+    ):  # before its first step it knows what it was started with, and no more
+        sys.stdout.write(json.dumps(notes.left_by_the_process_before()))
+        return 0
     try:
         kept: dict[str, Any] = json.loads(notes.path().read_text(encoding="utf-8"))
         work = put_away(Path(kept["folder"]), kept["branch"], kept["name"])

@@ -17,9 +17,11 @@ from typing import ClassVar
 
 from tests.ssm_agent import FakeAgent, Raw
 
-# as a login does it: Ctrl-C is a signal only on a terminal that controls its session
+# as a login does it: Ctrl-C is a signal only on a terminal that controls its session, and is heard even
+# where the tests themselves were started in the background, with SIGINT ignored
 _CONTROL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """

@@ -76,7 +76,6 @@ class Wrapper:
         generation = int(os.environ.get("OMAKASE_GENERATION") or 0)
         self._kept = hold.come_back(self._state, generation)
         local.ensure_sidecar(self._state, watch_pid=os.getpid())
-        self._event("status", {"status": "starting"})
         command: Optional[List[str]] = self._command if self._kept is None else self._first()
         code = 0
         for left in range(RESUMES_MAX, -1, -1):

@@ -55,7 +55,7 @@ def test_output_passes_through_and_becomes_log_lines(
     assert lines[-1] == "last, no newline"
     assert server.of("log")[0]["body"]["first_line"] == 1
     statuses = [event["body"]["status"] for event in server.of("status")]
-    assert statuses == ["starting", "working", "completed"]
+    assert statuses == ["working", "completed"]
     assert server.ended["exit_code"] == 0
 
 

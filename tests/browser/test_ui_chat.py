@@ -64,13 +64,25 @@ def test_a_message_shows_every_state_on_its_way_and_the_proof_at_the_end(
 def test_text_leaves_the_composer_only_when_the_server_has_taken_it(
     story: Story, nori: Page
 ) -> None:
-    story.kitchen.refuse_next.append(Refused(503, "unavailable", "Not reachable at the moment."))
+    story.kitchen.refuse_next.append(Refused(422, "invalid", "Not at the moment."))
     composer(nori).fill("Do not lose me")
     composer(nori).press("Enter")
     failed = mine(nori, "Do not lose me")
-    expect(failed.get_by_role("alert")).to_contain_text("Not reachable at the moment.")
+    expect(failed.get_by_role("alert")).to_contain_text("Not at the moment.")
     expect(composer(nori)).to_have_value("Do not lose me")
     failed.get_by_role("button", name="Retry").click()
+    expect(failed.locator(".ticks-word")).to_have_text("Queued")
+    expect(composer(nori)).to_have_value("")
+
+
+def test_what_the_server_could_not_take_is_sent_again_by_itself(story: Story, nori: Page) -> None:
+    refused = [Refused(503, "unavailable", "The run log cannot be reached.") for _ in range(3)]
+    story.kitchen.refuse_next += refused
+    composer(nori).fill("Sooner or later")
+    composer(nori).press("Enter")
+    failed = mine(nori, "Sooner or later")
+    expect(failed.get_by_role("alert")).to_contain_text("kept here and sent again by itself")
+    expect(composer(nori)).to_have_value("Sooner or later")
     expect(failed.locator(".ticks-word")).to_have_text("Queued")
     expect(composer(nori)).to_have_value("")
 

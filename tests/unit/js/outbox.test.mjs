@@ -28,12 +28,13 @@ class Disk {
   }
 }
 
+const never = () => {};
 const reply = { event: { id: "m1", seq: 1 } };
 
 test("an entry that could not be sent survives a reload and is sent with the same key", async () => {
   const disk = new Disk();
   const keys = [];
-  const away = new Outbox({ storage: new SafeStorage(disk), post: async (_run, _body, key) => { keys.push(key); throw new TypeError("offline"); } });
+  const away = new Outbox({ storage: new SafeStorage(disk), later: never, post: async (_run, _body, key) => { keys.push(key); throw new TypeError("offline"); } });
   const entry = away.add("run_1", { text: "hello" });
   const problem = await away.deliver(entry.key);
   assert.equal(problem.isTemporary, true);
@@ -47,6 +48,33 @@ test("an entry that could not be sent survives a reload and is sent with the sam
   assert.equal(keys[0], keys[1]);
   assert.equal(back.of("run_1").length, 0);
   assert.equal(disk.length, 0);
+});
+
+test("what the server could not take is tried again by itself, in order, and shown as one failure until then", async () => {
+  let isDown = true;
+  const sent = [], shown = [], timers = [];
+  const outbox = new Outbox({
+    storage: new SafeStorage(new Disk()),
+    now: () => new Date(1_000 * sent.length + timers.length),
+    later: (act, ms) => timers.push({ act, ms }),
+    post: async (_run, body) => { if (isDown) throw new Problem({ status: 503, detail: "Send the same request again." }); sent.push(body.text); return reply; },
+    onChange: () => { const [first] = outbox.of("run_1"); if (first) shown.push(`${first.state}: ${first.detail}`); },
+  });
+  await outbox.deliver(outbox.add("run_1", { text: "one" }).key);
+  await outbox.deliver(outbox.add("run_1", { text: "two" }).key);
+  assert.equal(timers.length, 1, "one timer for all");
+  assert.ok(timers[0].ms >= 500 && timers[0].ms <= 1_500, String(timers[0].ms));
+  shown.length = 0;
+  timers[0].act();
+  await outbox.round;
+  assert.equal(timers.length, 2);
+  assert.deepEqual(sent, []);
+  assert.deepEqual([...new Set(shown)], ["failed: The server cannot take it at the moment."], "nothing flickers, nothing is announced twice");
+  isDown = false;
+  timers[1].act();
+  await Promise.all([outbox.round, outbox.retryAll()]);
+  assert.deepEqual(sent, ["one", "two"]);
+  assert.equal(outbox.of("run_1").length, 0);
 });
 
 test("a refusal that will stay one is not sent again by itself", async () => {
@@ -82,7 +110,7 @@ test("an event that the socket brought before the reply is known as the entry's 
 });
 
 test("an entry that was deleted while it failed does not come back", async () => {
-  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { outbox.remove(entry.key); throw new TypeError("offline"); } });
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), later: never, post: async () => { outbox.remove(entry.key); throw new TypeError("offline"); } });
   const entry = outbox.add("run_1", { text: "gone" });
   await outbox.deliver(entry.key);
   assert.equal(outbox.of("run_1").length, 0);

@@ -85,6 +85,20 @@ test("steps that follow one another are one group, and a step's start and end on
   assert.equal(group.steps[0].finished.seq, 9);
 });
 
+test("a step is one line where it started, whatever is said before it ends; one whose process ended does not run on", () => {
+  const step = (seq, number, name, state) => event(seq, "step", { step: number, name, state, ok: true });
+  const talk = [
+    step(1, 1, "run tests", "started"), event(2, "message", { text: "look at this" }), step(3, 1, "run tests", "finished"),
+    step(4, 2, "edit", "started"), event(5, "status", { status: "suspended", previous: "paused" }),
+    step(6, 2, "edit", "started"), step(7, 2, "edit", "finished"),
+  ];
+  const groups = rows(talk).filter((row) => row.type === "steps");
+  assert.deepEqual(
+    groups.map((group) => group.steps.map((line) => [line.started?.seq, line.finished?.seq, line.isCut])),
+    [[[1, 3, false]], [[4, undefined, true]], [[6, 7, false]]],
+  );
+});
+
 test("an answer that arrives before its question leaves the question closed", () => {
   const view = new RunView("run_1");
   view.apply(STORY[10]);

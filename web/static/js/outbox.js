@@ -1,6 +1,7 @@
 /** @import {SafeStorage} from "./store/safe-storage.js" */
 /** @import {Event} from "./types.js" */
 import { newKey } from "./keys.js";
+import { Backoff } from "./live/backoff.js";
 import { Problem } from "./problem.js";
 
 const PREFIX = "omakase:outbox:";
@@ -12,23 +13,29 @@ const PREFIX = "omakase:outbox:";
 
 /**
  * What somebody has sent and the server has not yet taken. It survives a reload; each entry keeps its
- * idempotency key, so a retry after an answer that got lost is the same message, never a second one.
+ * idempotency key, so a retry after an answer that got lost is the same message, never a second one. What
+ * failed for a reason that passes is tried again by itself, in order, with longer and longer pauses.
  */
 export class Outbox {
   /**
    * @param {{storage: SafeStorage, post: (runId: string, body: any, key: string) => Promise<{event: Event}>,
-   *   now?: () => Date, onChange?: (runId: string) => void, onSent?: (runId: string, key: string, event: Event) => void}} options
+   *   now?: () => Date, later?: (act: () => void, ms: number) => void, onChange?: (runId: string) => void, onSent?: (runId: string, key: string, event: Event) => void}} options
    */
-  constructor({ storage, post, now = () => new Date(), onChange = () => {}, onSent = () => {} }) {
+  constructor({ storage, post, now = () => new Date(), later = (act, ms) => void setTimeout(act, ms), onChange = () => {}, onSent = () => {} }) {
     this.storage = storage;
     this.post = post;
     this.now = now;
+    this.later = later;
     this.onChange = onChange;
     this.onSent = onSent;
     /** @type {Map<string, Entry>} */
     this.entries = new Map();
     /** @type {Set<string>} keys under way */
     this.underWay = new Set();
+    this.backoff = new Backoff({ baseMs: 1_000 });
+    this.isRetryDue = false;
+    /** @type {Promise<void>|null} one round at a time, or a second would overtake the first */
+    this.round = null;
     for (const name of storage.keys(PREFIX)) {
       const entry = storage.read(name);
       if (entry?.key && entry.runId && entry.body?.text) this.entries.set(entry.key, entry);
@@ -49,21 +56,28 @@ export class Outbox {
     return entry;
   }
 
-  /** Send it, or send it again with the same key. @param {string} key @returns {Promise<Problem|null>} null: taken */
-  async deliver(key) {
+  /**
+   * Send it, or send it again with the same key.
+   * @param {string} key @param {{isByItself?: boolean}} [how] nobody asked: what is shown stays as it is until it is taken
+   * @returns {Promise<Problem|null>} null: taken
+   */
+  async deliver(key, { isByItself = false } = {}) {
     const entry = this.entries.get(key);
     if (!entry || this.underWay.has(key)) return null;
     this.underWay.add(key);
-    this.keep({ ...entry, state: "sending" });
+    if (!isByItself) this.keep({ ...entry, state: "sending" });
     try {
       const { event } = await this.post(entry.runId, entry.body, key);
+      this.backoff.reset();
       this.remove(key);
       this.onSent(entry.runId, key, event);
       return null;
     } catch (error) {
       const problem = Problem.from(error);
       if (this.entries.has(key)) {
-        this.keep({ ...entry, state: "failed", code: problem.code, detail: problem.message, isTemporary: problem.isTemporary });
+        const detail = problem.status >= 500 ? "The server cannot take it at the moment." : problem.message;
+        this.keep({ ...entry, state: "failed", code: problem.code, detail, isTemporary: problem.isTemporary });
+        if (problem.isTemporary) this.retrySoon();
       }
       return problem;
     } finally {
@@ -81,10 +95,32 @@ export class Outbox {
     return this.of(event.run_id).find((entry) => event.seq > entry.afterSeq && entry.body.text === event.body.text && (entry.body.mode ?? "steer") === event.body.mode) ?? null;
   }
 
-  /** The server can be reached again: send what did not get through, in order. */
-  async retryAll() {
+  /** Send what did not get through: in order, so nothing overtakes what its run has yet to take. */
+  retryAll() {
+    this.round ??= this.retryRound().finally(() => { this.round = null; });
+    return this.round;
+  }
+
+  /** @private */
+  async retryRound() {
     const waiting = [...this.entries.values()].filter((entry) => entry.state === "sending" || entry.isTemporary);
-    for (const entry of waiting.sort((a, b) => (a.at < b.at ? -1 : 1))) await this.deliver(entry.key);
+    /** @type {Set<string>} */
+    const stuck = new Set();
+    for (const entry of waiting.sort((a, b) => (a.at < b.at ? -1 : 1))) {
+      if (stuck.has(entry.runId)) continue;
+      const problem = await this.deliver(entry.key, { isByItself: true });
+      if (problem?.isTemporary) stuck.add(entry.runId);
+    }
+  }
+
+  /** @private */
+  retrySoon() {
+    if (this.isRetryDue) return;
+    this.isRetryDue = true;
+    this.later(() => {
+      this.isRetryDue = false;
+      void this.retryAll();
+    }, 500 + this.backoff.next());
   }
 
   /** @param {string} key */

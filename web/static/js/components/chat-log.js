@@ -142,7 +142,7 @@ export class ChatLog extends LightElement {
           ${repeat(list, (row) => row.key, (row, index) => html`
             ${index === first ? html`<p class="divider" role="separator"><span>New</span></p>` : ""}
             ${row.type === "steps"
-              ? html`<div class="row"><step-group .row=${row} .stamp=${row.steps.map((s) => s.finished?.seq ?? 0).join()}></step-group></div>`
+              ? html`<div class="row"><step-group .row=${row} .stamp=${row.steps.map((s) => s.finished?.seq ?? (s.isCut ? "cut" : 0)).join()}></step-group></div>`
               : html`<div class="row" data-kind=${row.event.kind} data-seq=${row.event.seq} data-said=${isSaid(row.event) ? row.event.seq : ""}>${this.renderEvent(row.event)}</div>`}`)}
           ${repeat(view.openTexts, (open) => open.id, (open) => html`<div class="row"><streaming-message .text=${open.text} .name=${agent?.agent_name ?? ""} .role_=${agent?.role ?? ""} .agentId=${agent?.agent_id ?? ""}></streaming-message></div>`)}
           ${repeat(outbox, (entry) => entry.key, (entry) => html`<div class="row"><outbox-message .entry=${entry} .client=${client}></outbox-message></div>`)}

@@ -36,7 +36,7 @@ export class OutboxMessage extends LightElement {
               <button class="link" type="button" @click=${() => this.client?.outbox.remove(entry.key)}>Delete</button>`
           : ""}
       </footer>
-      ${hasFailed ? html`<p class="note" role="alert">${entry.detail}${entry.isTemporary ? " It is kept here and sent when the server is back." : ""}</p>` : ""}
+      ${hasFailed ? html`<p class="note" role="alert">${entry.detail}${entry.isTemporary ? " It is kept here and sent again by itself." : ""}</p>` : ""}
     </article>`;
   }
 }

@@ -30,10 +30,11 @@ export class StepGroup extends LightElement {
   renderStep(step) {
     const end = step.finished?.body;
     const ok = end ? end.ok !== false : null;
+    const outcome = ok ? "ok" : ok === false ? "failed" : step.isCut ? "not finished" : "running";
     const summary = end?.summary ?? step.started?.body.summary;
-    const line = html`<span class="step-sign" data-ok=${String(ok)}>${ok === null ? html`<span class="spin" aria-hidden="true"></span>` : icon(ok ? "check" : "cross")}</span>
+    const line = html`<span class="step-sign" data-ok=${String(ok)}>${ok !== null ? icon(ok ? "check" : "cross") : step.isCut ? icon("stop") : html`<span class="spin" aria-hidden="true"></span>`}</span>
       <span class="step-name">${step.name}</span>
-      <span class="muted">${ok === null ? "running" : html`${end?.duration_ms != null ? duration(end.duration_ms) : ""} ${ok ? "ok" : "failed"}`}</span>`;
+      <span class="muted">${end?.duration_ms != null ? duration(end.duration_ms) : ""} ${outcome}</span>`;
     return summary
       ? html`<details class="step" ?open=${ok === false}><summary>${line}</summary><pre tabindex="0">${summary}</pre></details>`
       : html`<div class="step">${line}</div>`;

@@ -59,6 +59,19 @@ def test_an_idle_agents_card_opens_nothing_but_can_be_started(story: Story, miss
     expect(toro.locator(".status")).to_have_text("Testing")
 
 
+def test_two_runs_of_one_agent_that_go_on_have_a_card_each(story: Story, mission: Page) -> None:
+    koji = card(mission, "Koji")
+    expect(koji).to_contain_text("Koji asks a question")
+    second = story.kitchen.run(story.cart, "koji")["id"]  # a pipeline's, beside the one that waits
+    story.kitchen.status(second, "working", "reviewing")
+    expect(koji).to_have_count(2)
+    expect(koji.filter(has_text="Koji asks a question")).to_have_count(1)
+    expect(koji.filter(has_text="Reviewing")).to_have_count(1)
+    story.kitchen.status(second, "completed")
+    expect(koji).to_have_count(1)
+    expect(koji).to_contain_text("Koji asks a question")
+
+
 def test_attaching_shows_one_line_for_a_terminal(story: Story, mission: Page, ui) -> None:
     card(mission, "Toro").get_by_role("button", name="Attach Toro").click()
     dialog = mission.get_by_role("dialog")

@@ -23,7 +23,7 @@ function world() {
     pipeline: async (id) => (asked.push(id), structuredClone(lines.get(id))),
   };
   const feed = { signal: { subscribe: () => () => {} }, follow: () => {} };
-  const client = { api, watch: (_id, listener) => ((hinted = listener), () => {}), acquire: () => feed, release: () => {}, readMarks: new Map() };
+  const client = { api, watch: (_id, listener) => ((hinted = listener), () => {}), acquire: () => feed, release: () => {}, feeds: new Map(), readMarks: new Map() };
   return { client, features, lines, asked, hint: (frame) => hinted(frame) };
 }
 

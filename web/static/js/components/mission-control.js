@@ -55,12 +55,15 @@ export class MissionControl extends LightElement {
       ${state.problem ? html`<p class="error-note" role="alert">${state.problem} <button class="link" type="button" @click=${() => state.load()}>Try again</button></p>` : ""}
       ${state.isLoaded && !state.features.length ? html`<p class="empty">${client.mayCreate ? "No feature yet. Say what should be built, and start its pipeline: an architect, a coder, a reviewer and a tester take it one after another." : "No feature yet. Somebody who owns this place can add one."}</p>` : ""}
       ${repeat(features, (feature) => feature.id, (feature) => {
-        const seats = state.agents.map((agent) => ({ agent, run: state.latestRun(feature.id, agent.id) }));
+        const seats = state.agents.flatMap((agent) => {
+          const [run = null, ...others] = state.shownRuns(feature.id, agent.id);
+          return [{ key: agent.id, agent, run }, ...others.map((other) => ({ key: other.id, agent, run: other }))];
+        });
         const sorted = [...seats].sort((a, b) => Number(cardState(client, b.run).needsYou > 0) - Number(cardState(client, a.run).needsYou > 0));
         return html`<section class="tray" aria-labelledby="feature-${feature.id}">
           <header><h2 id="feature-${feature.id}">${feature.name}</h2><p class="muted" title=${feature.description}>${feature.description}</p></header>
           <pipeline-line .agents=${state.agents} .feature=${feature} .line=${lineOf(feature)} .openRun=${this.openRun} .maySteer=${client.maySteer}></pipeline-line>
-          <div class="seats">${repeat(sorted, ({ agent }) => agent.id, ({ agent, run }) => html`<agent-card .client=${client} .agent=${agent} .feature=${feature} .run=${run} .isOpen=${Boolean(run) && run?.id === this.openRun}></agent-card>`)}</div>
+          <div class="seats">${repeat(sorted, ({ key }) => key, ({ agent, run }) => html`<agent-card .client=${client} .agent=${agent} .feature=${feature} .run=${run} .isOpen=${Boolean(run) && run?.id === this.openRun}></agent-card>`)}</div>
         </section>`;
       })}
       ${client.mayCreate && state.isLoaded

@@ -135,8 +135,7 @@ export class ProjectState {
   followAll() {
     if (this.isClosed) return;
     for (const run of this.runs) {
-      const isLatest = this.latestRun(run.feature_id, run.agent_id) === run;
-      if (!isLatest || this.followed.has(run.id)) continue;
+      if (this.followed.has(run.id) || !this.shownRuns(run.feature_id, run.agent_id).includes(run)) continue;
       const feed = this.client.acquire(run.id);
       const stop = feed.signal.subscribe(() => this.signal.notify());
       this.followed.set(run.id, () => {
@@ -162,10 +161,18 @@ export class ProjectState {
     }
   }
 
-  /** @param {string} featureId @param {string} agentId @returns {Run|null} the one that works, else the newest */
-  latestRun(featureId, agentId) {
+  /**
+   * What Mission Control shows of an agent: every run that goes on (a pipeline starts one beside another that is on
+   * hold with a question), else the newest.
+   * @param {string} featureId @param {string} agentId @returns {Run[]} newest first
+   */
+  shownRuns(featureId, agentId) {
     const mine = this.runs.filter((run) => run.feature_id === featureId && run.agent_id === agentId);
-    return mine.find((run) => !ENDED.has(run.status)) ?? mine[0] ?? null;
+    const open = mine.filter((run) => {
+      const view = this.client.feeds.get(run.id)?.feed.view; // ahead of the list
+      return !ENDED.has(view?.statusSeq ? view.status : run.status);
+    });
+    return open.length ? open : mine.slice(0, 1);
   }
 
   close() {

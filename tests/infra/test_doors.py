@@ -34,6 +34,10 @@ def web(own_server: Callable[..., Server], template: dict[str, Any], node: Node)
         "FLOWER_URL": "",
         "EXEC_TERMINAL": "off",
         "HOLD_AFTER_S": "3600",
+        "PRICE_VCPU_HOUR": "0.04048",
+        "PRICE_GIB_HOUR": "0.004445",
+        "PRICE_CURRENCY": "$",
+        "EXEC_TERMINAL_IDLE_S": "600",
         "ECS_CLUSTER": "agents",
         "LOG_LEVEL": "INFO",
     }

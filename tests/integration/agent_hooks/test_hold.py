@@ -195,6 +195,26 @@ def test_an_answer_that_got_lost_is_asked_for_again_and_the_command_still_ends(
     assert (server.kept["text"], server.ended) == ("kept\n", None)
 
 
+def test_what_it_has_said_arrives_before_it_is_put_on_hold(
+    server: Any, start: Start, tmp_path: Path, until: Callable[..., Any]
+) -> None:
+    """It lies in the spool of a machine that may go with the process."""
+    done = tmp_path / "done"
+    with start(WAITING, f"echo the last words >&2; touch {done}; printf kept") as process:
+        ready(server, process)
+        server.fails = lambda path: path.endswith("/events")
+        server.mode = "500"
+        server.order("checkpoint")
+        until(done.exists)
+        tried = server.calls["events"]
+        server.wait(lambda: server.calls["events"] >= tried + 3, 40)
+        assert (server.calls["hold"], process.poll()) == (0, None)
+        server.mode = "ok"
+        assert process.wait(40) == 0
+    assert "the last words" in server.lines()
+    assert server.kept["text"] == "kept"
+
+
 def test_a_stop_order_during_the_hook_stops(server: Any, start: Start, tmp_path: Path) -> None:
     began = tmp_path / "began"
     with start(WAITING, f"touch {began}; sleep 600") as process:

@@ -839,6 +839,38 @@ def test_a_run_that_comes_back_waits_for_room_like_any_other(ecs: EcsWorld) -> N
     assert talk.lease("h2") == [message["id"]]
 
 
+def test_no_room_is_told_at_each_return(ecs: EcsWorld) -> None:
+    talk, task = task_at_work(ecs)
+    no_room = "The cluster has no CPU left"
+    for number in (1, 2):
+        hold(talk)
+        ecs.aws.move(task, "STOPPED", exit_code=0)
+        ecs.aws.refused_reason = "RESOURCE:CPU"
+        message = talk.post()
+        ecs.world.work_off()
+        assert sum(no_room in one for one in ecs.details(talk)) == number
+        ecs.aws.refused_reason = None
+        ecs.passes(seconds=8)
+        task = str(row(talk).handle)
+        ecs.aws.move(task, "RUNNING", event=False)
+        ecs.world.chat.runs.heartbeat(talk.nori, talk.id, Heartbeat(holder="h1"))
+        assert talk.lease("h1") == [message["id"]]
+        talk.confirm(message["id"])
+        talk.report("status", {"status": "waiting"})
+        ecs.world.work_off()
+
+
+def test_a_process_that_a_later_start_took_over_may_go_on_hold_and_an_older_one_may_not(
+    ecs: EcsWorld,
+) -> None:
+    """Two workers started it; the first one's task stayed, under the second one's generation."""
+    talk, _ = task_at_work(ecs)
+    ecs.world.chat.store.update_run(talk.id, generation=3, back_generation=2)
+    with pytest.raises(IllegalMove, match="another process"):
+        hold(talk, generation=1)
+    assert hold(talk, generation=2) == {"status": "suspended"}
+
+
 @pytest.mark.parametrize("at", range(24))
 def test_on_ecs_too_a_return_killed_anywhere_leaves_one_task(ecs: EcsWorld, at: int) -> None:
     talk, first = task_at_work(ecs)

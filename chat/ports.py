@@ -440,8 +440,9 @@ class Log(Protocol):
         """Give back the leases past their deadline."""
         ...
 
-    def forward(self, run_id: str, receipt: Draft) -> list[str]:
-        """Let what is stored be leased; returns the ids that came to `stored`."""
+    def forward(self, run_id: str, receipt: Draft, ids: Sequence[str] = ()) -> list[str]:
+        """Let what is stored be leased; returns the ids that came to `stored`. `ids`: look at these items only,
+        and not at all that wait."""
         ...
 
     def edit(self, run_id: str, item_id: str, *, version: int, mode: str, draft: Draft) -> Appended:

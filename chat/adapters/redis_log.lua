@@ -392,10 +392,10 @@ local function run(name)
 
   elseif name == 'forward' then
     local stored = tonumber(call('HGET', META, 'stored'))
-    local ids = {}
-    for _, id in ipairs(call('ZRANGE', PENDING, 0, -1)) do
+    local ids, which = {}, ARGV[4] ~= '' and cjson.decode(ARGV[4]) or call('ZRANGE', PENDING, 0, -1)
+    for _, id in ipairs(which) do
       local item = item_of(id)
-      if item.state == 'accepted' and item.event_seq <= stored then
+      if item and item.state == 'accepted' and item.event_seq <= stored then
         item.state = 'stored'
         keep(id, item)
         ids[#ids + 1] = id

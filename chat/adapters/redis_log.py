@@ -415,10 +415,11 @@ class RedisLog:
         self._woken(run_id, woken)
         return [name.decode() for name in back]
 
-    def forward(self, run_id: str, receipt: Draft) -> list[str]:
-        _, ids, woken = self._call(run_id, "forward", receipt.head)
+    def forward(self, run_id: str, receipt: Draft, ids: Sequence[str] = ()) -> list[str]:
+        which = orjson.dumps(list(ids)) if ids else b""
+        _, forwarded, woken = self._call(run_id, "forward", receipt.head, which)
         self._woken(run_id, woken)
-        return [name.decode() for name in ids]
+        return [name.decode() for name in forwarded]
 
     def edit(self, run_id: str, item_id: str, *, version: int, mode: str, draft: Draft) -> Appended:
         reply = self._call(run_id, "edit", item_id, version, mode, draft.head)

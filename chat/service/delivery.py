@@ -103,8 +103,8 @@ class Delivery:
                 raise Unavailable("The run's log was rebuilt in the meantime.")
             drained += len(records)
             on_hold = on_hold or any(_puts_on_hold(event) for event in events)
-            if any(_is_to_agent(event) for event in events):
-                self.forward(run.id)
+            if to_agent := [_item_id(event) for event in events if _is_to_agent(event)]:
+                self.forward(run.id, to_agent)
                 if on_hold:
                     context.tasks.enqueue("launch", run.id)
         return drained
@@ -121,10 +121,10 @@ class Delivery:
                     self._context.feature_changed(run.project_id, run.feature_id)
                 return
 
-    def forward(self, run_id: str) -> int:
-        """Let the agent take what is stored."""
+    def forward(self, run_id: str, ids: Sequence[str] = ()) -> int:
+        """Let the agent take what is stored; `ids`, when that can only be these."""
         said = receipt(run_id, SYSTEM.sender(), ReceiptState.STORED, now=self._context.now())
-        return len(self._context.log.forward(run_id, said))
+        return len(self._context.log.forward(run_id, said, ids))
 
     def sweep(self) -> Swept:
         """What a crash left behind: undrained logs, leases past their deadline, runs gone quiet."""
@@ -277,6 +277,11 @@ def _waits(item: MailItem, stored: int) -> bool:
 
 def _puts_on_hold(event: EventJson) -> bool:
     return bool(event["kind"] == Kind.STATUS and event["body"]["status"] == RunStatus.SUSPENDED)
+
+
+def _item_id(event: EventJson) -> str:
+    """The item of the mailbox that an event makes or changes."""
+    return str(event["body"].get("edit_of") or event["id"])
 
 
 def _is_to_agent(event: dict[str, object]) -> bool:

@@ -9,9 +9,9 @@ import pytest
 
 from chat.access import SYSTEM
 from chat.adapters.redis_log import RedisLog, connect
-from chat.drafts import draft
+from chat.drafts import draft, receipt
 from chat.errors import IllegalMove, NotFound, Unavailable
-from chat.events import MessageBody, StatusBody
+from chat.events import MessageBody, ReceiptState, StatusBody
 from chat.ids import new_id
 from chat.ports import Draft, Log
 from chat.runs import RunStatus, sources_of
@@ -41,6 +41,22 @@ def moved(run_id: str, status: RunStatus) -> Draft:
         run_id, SYSTEM.sender(), StatusBody(status=status), now=NOW, status=status,
         sources=sources_of(status),
     )  # fmt: skip
+
+
+def test_forwarding_looks_at_the_named_items_alone_or_at_all_that_wait(
+    log: Log, run_id: str
+) -> None:
+    first, second, late = (
+        draft(run_id, SYSTEM.sender(), MessageBody(text=text), now=NOW, mode="steer")
+        for text in ("first", "second", "late")
+    )
+    log.append(run_id, [first, second])
+    epoch, head = log.snapshot(run_id).epoch, log.snapshot(run_id).head
+    assert log.mark_stored(run_id, head, epoch=epoch, since=0)
+    log.append(run_id, [late])
+    note = receipt(run_id, SYSTEM.sender(), ReceiptState.STORED, now=NOW)
+    assert log.forward(run_id, note, [second.id, late.id, "msg_gone"]) == [second.id]
+    assert log.forward(run_id, note) == [first.id]
 
 
 def test_a_log_is_created_once(log: Log, run_id: str) -> None:

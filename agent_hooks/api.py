@@ -21,11 +21,15 @@ class Server:
 
     def __init__(self, server: str, *, token: str = "", timeout_s: float = 10.0) -> None:
         parts = urlsplit(server)
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise Misused(f"The server's address has no such port: {server!r}.") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Misused(f"The server's address must be http(s)://host[:port], not {server!r}.")
         self._https = parts.scheme == "https"
         self._host = parts.hostname
-        self._port = parts.port
+        self._port = port
         self._prefix = parts.path.rstrip("/")
         self._token = token
         self._timeout_s = timeout_s

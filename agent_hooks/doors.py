@@ -21,6 +21,8 @@ MAX_BYTES = 32 * 1024 * 1024
 READ_S = 10.0
 
 Handle = Callable[[Dict[str, Any]], Dict[str, Any]]
+"""The answer to a request. A `then` in it is not sent: it is called when the answer went out, and not when
+whoever asked is gone."""
 
 
 class HookCall:
@@ -87,7 +89,10 @@ class UnixDoor:
                     self._hook(adapter, rest, HookCall(connection))
                 else:
                     answer = self._handle(json.loads(rest))
+                    then = answer.pop("then", None)
                     connection.sendall(json.dumps(answer).encode())
+                    if then is not None:
+                        then()  # before the connection ends, for which the other side waits
             except (OSError, ValueError) as error:
                 self._complain("broken_call", repr(error))
             except HooksError as error:
@@ -129,12 +134,15 @@ class HttpDoor:
                         self._reply(400, {"ok": False, "code": "invalid", "detail": repr(error)})
 
             def _reply(self, status: int, answer: Dict[str, Any]) -> None:
+                then = answer.pop("then", None)
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+                if then is not None:
+                    then()
 
             def log_message(self, *_: Any) -> None:
                 return

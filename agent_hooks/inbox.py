@@ -2,7 +2,7 @@
 
 inbox.jsonl, one line for each change: `{"put": {"event", "attempt", "holder", "expires"}}` and
 `{"done": id, "step", "text"}`. An item may be given to the agent only while its lease surely stands:
-after that a person may have taken it back. Times are seconds of the wall clock, passed in.
+after that another process may have it. Times are seconds of the wall clock, passed in.
 """
 
 from __future__ import annotations

@@ -418,10 +418,13 @@ class Ops:
             raise SidecarRefused("run_ended", str(error)) from error
         finally:
             api.close()
+        reply = {"answer": answer, "question_id": asked, "stop": core.memory.stop is not None}
         if answer is not None:
-            # in our inbox, or it will come there: either way it is not to be read once more
-            core.confirm([str(answer["id"])], envelope.words(answer) or "(answered)")
-        return {"answer": answer, "question_id": asked, "stop": core.memory.stop is not None}
+            # in our inbox, or it will come there: either way it is not to be read once more, unless whoever
+            # asked is gone and was not told
+            words = envelope.words(answer) or "(answered)"
+            reply["then"] = lambda: core.confirm([str(answer["id"])], words)
+        return reply
 
     def _cut_short(self) -> bool:
         return self._core.memory.stop is not None or self._core.over()

@@ -44,7 +44,7 @@ def register(
     try:
         answer = server.call("POST", "/api/agent-runs/register", body)
     except Ended as error:
-        raise Misused(f"The server does not know who you are: {error}") from error
+        raise Misused(f"The server refused: {error}") from error
     except Refused as error:
         raise Misused(f"The server refused ({error.code}): {error}") from error
     finally:

@@ -22,6 +22,17 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def utc(said: str) -> datetime:
+    """An ISO 8601 time with its offset. Raises ValueError, whose words go on from the field's name."""
+    try:
+        moment = datetime.fromisoformat(said)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("is not an ISO 8601 time, such as 2026-11-26T09:30:00.000Z") from error
+    raise ValueError("needs its offset from UTC")
+
+
 def millis(moment: datetime) -> int:
     """Milliseconds since 1970."""
     return int(moment.timestamp() * 1000)

@@ -81,6 +81,20 @@ def hold(state_dir: Path) -> TextIO:
     return file
 
 
+def demand_redis(url: str) -> None:
+    """Raises Invalid when nothing answers there."""
+    import redis  # noqa: PLC0415 - only where a Redis of one's own is named
+
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+            client.ping()
+    except redis.RedisError as error:
+        raise Invalid(
+            f"REDIS_URL cannot be used ({error}): start that Redis, or unset REDIS_URL to have one "
+            "started for you."
+        ) from error
+
+
 def prepared(environ: Mapping[str, str]) -> tuple[dict[str, str], Settings, int | None]:
     """The children's environment, the settings, and the port of the Redis that we start, if we do."""
     env = dict(environ)
@@ -89,6 +103,8 @@ def prepared(environ: Mapping[str, str]) -> tuple[dict[str, str], Settings, int 
         redis_port = embedded_redis.free_port(REDIS_PORT)
         env["REDIS_URL"] = f"redis://{embedded_redis.HOST}:{redis_port}/0"
     settings = load_settings(env)
+    if redis_port is None:
+        demand_redis(settings.redis_url)
     if not is_free(settings.host, settings.port):
         raise Invalid(
             f"Port {settings.port} is taken by another program: stop that, "

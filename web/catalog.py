@@ -19,6 +19,7 @@ from web.shapes import (
     FeatureShape,
     Projects,
     ProjectShape,
+    SinceQuery,
     SliceQuery,
 )
 
@@ -102,7 +103,7 @@ def feature_messages(call: Call, feature_id: str) -> Response:
     return slice_answer(found)
 
 
-@route(bp, "GET", "/api/projects/{project_id}/messages", who=Who.PERSON, query=SliceQuery,
+@route(bp, "GET", "/api/projects/{project_id}/messages", who=Who.PERSON, query=SinceQuery,
        answers={200: EventSlice}, refuses=(NotFound,),
        summary="A project's history across its runs, by time")  # fmt: skip
 def project_messages(call: Call, project_id: str) -> Response:

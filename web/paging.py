@@ -14,7 +14,7 @@ from chat.ports import Record, Slice
 from web.endpoint import answer
 from web.problems import PreconditionRequired
 
-_TAG: Final = re.compile(r'^(?:W/)?"v(\d{1,9})"$')
+_TAG: Final = re.compile(r'^(?:W/)?"v([1-9]\d{0,8})"$')
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?(?=$|[,;\s])", re.IGNORECASE)
 
 

@@ -349,6 +349,9 @@ class SliceQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=512)
     limit: Limit = 100
     kind: list[str] = Field(default_factory=list)
+
+
+class SinceQuery(SliceQuery):
     since: str | None = Field(default=None, max_length=32)
 
 

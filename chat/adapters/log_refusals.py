@@ -18,6 +18,7 @@ from chat.errors import (
     TooMany,
     Unavailable,
 )
+from chat.events import ReceiptState
 
 _WORDS = {
     "MISSING": (Unavailable, "The run's log is being rebuilt. Send the same request again."),
@@ -44,7 +45,10 @@ def refusal(code: str, rest: list[Any]) -> ChatError:
     item = orjson.loads(rest[0])
     shown = {name: item[name] for name in ("state", "version", "attempt", "mode", "seq")}
     if code == "TAKEN":
-        return AlreadyTaken(f"The message is already {item['state']}.", current_state=shown)
+        words = f"The message is already {item['state']}."
+        if item["state"] in {ReceiptState.ACCEPTED, ReceiptState.STORED}:
+            words = "It was given back, but the agent had it before and may have read it. Write what else to say."
+        return AlreadyTaken(words, current_state=shown)
     return StaleVersion(f"The message is at version {item['version']}.", current_state=shown)
 
 

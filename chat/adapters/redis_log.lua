@@ -5,7 +5,7 @@
 --   KEYS[2] meta       hash    epoch head status phase stored held hb token step last asks stop_at before
 --                      holder former since
 --   KEYS[3] items      hash    item id -> JSON {seq,kind,mode,state,attempt,version,event_seq,holder,confirmed_seq,
---                              cancel_seq,to}
+--                              cancel_seq,to,shown}
 --   KEYS[4] pending    zset    item id, score = seq: accepted, stored or leased
 --   KEYS[5] leases     zset    item id, score = deadline in ms
 --   KEYS[6] questions  hash    q:<id> -> JSON {seq,state,answer_seq,digest}; h:<handle> -> id
@@ -412,7 +412,8 @@ local function run(name)
       return {'OK', {{item.cancel_seq, event(item.cancel_seq), 1}}, 0}
     end
     local json = cjson.encode(item)
-    if item.state ~= 'accepted' and item.state ~= 'stored' then return {'TAKEN', json} end
+    -- what was handed out once may be in the agent's context, also when it was given back
+    if item.state ~= 'accepted' and item.state ~= 'stored' or item.attempt > 0 or item.shown then return {'TAKEN', json} end
     if version > 0 and version ~= item.version then return {'STALE', json} end
     local seq, data = put(ARGV[6])
     if name == 'edit' then
@@ -437,8 +438,12 @@ local function run(name)
       lease(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), UNREAD_MAX, true, ARGV[8], ARGV[9])
       local unread = {}
       for _, id in ipairs(call('ZRANGE', PENDING, 0, UNREAD_MAX - 1)) do
-        local json = call('HGET', ITEMS, id)
-        unread[#unread + 1] = {id, json, event(cjson.decode(json).event_seq)}
+        local item = item_of(id)
+        if item.state ~= 'leased' then
+          item.shown = true
+          keep(id, item)
+        end
+        unread[#unread + 1] = {id, cjson.encode(item), event(item.event_seq)}
       end
       return {'UNREAD', unread, wake()}
     end

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from chat.access import Permission, Principal
-from chat.drafts import digest, draft, iso
+from chat.drafts import digest, draft, iso, utc
 from chat.errors import Invalid
 from chat.events import ErrorBody, Kind, LogBody, MessageBody, Mode, StatusBody, StepBody
 from chat.ids import is_id
@@ -119,12 +118,10 @@ class Agents:
         if one.at is None:
             return None
         try:
-            moment = datetime.fromisoformat(one.at)
+            moment = utc(one.at)
         except ValueError as error:
-            raise Invalid(f"Event '{one.key}': 'at' is not an ISO 8601 time.") from error
-        if moment.tzinfo is None:
-            raise Invalid(f"Event '{one.key}': 'at' needs its offset from UTC.")
-        return iso(min(moment.astimezone(UTC), self._context.now()))
+            raise Invalid(f"Event '{one.key}': 'at' {error}.") from error
+        return iso(min(moment, self._context.now()))
 
 
 def utf16_units(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from chat.access import SYSTEM, Permission, Principal, demand
 from chat.drafts import draft, iso, receipt
@@ -29,7 +29,7 @@ from chat.events import (
 )
 from chat.ports import Draft, OpenText, Snapshot
 from chat.requests import CreateRun, FinishRequest, Heartbeat
-from chat.runs import INWARD, Phase, Run, RunStatus, StartKind, Verdict, sources_of
+from chat.runs import INWARD, OPEN, Phase, Run, RunStatus, StartKind, Verdict, sources_of
 from chat.service.carry_over import CarryOver
 from chat.service.catalog import keyed_id
 from chat.service.context import Context
@@ -46,6 +46,10 @@ _HEARD_OF = {
 """Where the first heartbeat ends the waiting, and what is said about it."""
 STALE_FROM = frozenset({RunStatus.STARTING, RunStatus.WORKING, RunStatus.WAITING, RunStatus.PAUSED})
 """From where a run without heartbeats becomes `unresponsive`."""
+
+LISTED: Final = 200
+"""Runs in one list, besides those that still go on."""
+OPEN_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +178,24 @@ class Lifecycle:
         feature_id: str | None = None,
         status: RunStatus | None = None,
     ) -> Sequence[dict[str, Any]]:
-        """Runs as cards, newest first; exactly one filter. Where a run stands comes from its log."""
+        """Runs as cards, newest first; exactly one filter. Where a run stands comes from its log. The newest
+        200, and of a project or feature whatever still goes on, however old it is."""
         demand(principal, Permission.READ, None)
         if sum(part is not None for part in (project_id, feature_id, status)) != 1:
             raise Invalid("Give exactly one of project_id, feature_id and status.")
-        rows = self._context.store.runs(project_id=project_id, feature_id=feature_id, status=status)
+        store = self._context.store
+        rows = store.runs(project_id=project_id, feature_id=feature_id, status=status, limit=LISTED)
+        if len(rows) == LISTED and status is None:
+            listed = {run.id for run in rows}
+            older = [
+                run
+                for open_status in sorted(OPEN)
+                for run in store.runs(status=open_status, limit=OPEN_MAX)
+                if run.id not in listed
+                and (project_id, feature_id)[project_id is None]
+                == (run.project_id, run.feature_id)[project_id is None]
+            ]
+            rows = [*rows, *sorted(older, key=lambda run: (run.created_at, run.id), reverse=True)]
         return self.cards(rows)
 
     def cards(self, rows: Sequence[Run]) -> Sequence[dict[str, Any]]:

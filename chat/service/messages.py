@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from chat.access import Permission, Principal, demand, may
-from chat.drafts import digest, draft
+from chat.drafts import digest, draft, iso, utc
 from chat.errors import Forbidden, Invalid, NotFound, TooLarge
 from chat.events import EventJson, Kind, MessageBody, ReceiptBody, ReceiptState
 from chat.ports import MailItem, Page, Record, Slice
@@ -183,8 +183,12 @@ class Messages:
         limit: int,
         kinds: frozenset[Kind] | None = None,
     ) -> Slice:
-        """What all runs of a project have stored, by time."""
+        """What all runs of a project have stored, by time; `since`: ISO 8601. Raises Invalid."""
         demand(principal, Permission.READ, None)
+        try:
+            since = iso(utc(since)) if since is not None else None
+        except ValueError as error:
+            raise Invalid(f"'since' {error}.") from error
         if self._context.store.project(project_id) is None:
             raise NotFound("There is no project with that id.")
         return self._context.store.project_events(
@@ -192,6 +196,8 @@ class Messages:
         )
 
     def _check(self, text: str) -> None:
+        if not text.strip():
+            raise Invalid("'text' holds nothing but white space.")
         limit = self._context.settings.text_max
         if len(text) > limit:
             raise TooLarge(f"A message has at most {limit} characters; this one has {len(text)}.")

@@ -39,7 +39,11 @@ class Orders:
         if (request.action is Action.CHECK_IN) != (request.every_steps is not None):
             raise Invalid("'every_steps' goes with 'check_in', and only with it.")
         if request.action is Action.CHECKPOINT and run.start is not StartKind.LAUNCH:
-            raise IllegalMove("Somebody else started it, and would have to start it again.")
+            standing = {"status": self._context.log.snapshot(run_id).status}
+            raise IllegalMove(
+                "Somebody else started it, and would have to start it again.",
+                current_state=standing,
+            )
         stopping = request.action is Action.STOP
         one = draft(
             run_id,

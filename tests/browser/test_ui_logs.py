@@ -88,6 +88,47 @@ def test_long_lines_wrap_on_demand(story: Story, logs: Page) -> None:
     assert logs.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_line_older_than_what_was_fetched_is_found_linked_and_downloaded(
+    story: Story, open_page: OpenPage
+) -> None:
+    for number in range(250):  # a chunk each, and a page is 100
+        story.kitchen.log(story.nori, f"old line {number}")
+    logs = open_page(f"/projects/{story.project['id']}/logs#L-{story.nori}-12")
+    target = logs.locator(".log-line.is-target .log-text")
+    expect(target).to_have_text("old line 5")
+    expect(target).to_be_in_viewport()
+
+    logs = open_page(f"/projects/{story.project['id']}/logs")
+    expect(logs.get_by_text("old line 249", exact=True)).to_be_attached()
+    expect(logs.get_by_text("old line 7", exact=True)).to_have_count(0)
+    logs.get_by_role("searchbox").fill("old line 7 ")
+    expect(logs.get_by_text("No line matches.")).to_be_visible()
+    logs.get_by_role("searchbox").fill("old line 33")
+    expect(logs.locator(".log-line")).to_have_count(1)
+
+    logs = open_page(f"/projects/{story.project['id']}/logs")
+    expect(logs.get_by_text("old line 249", exact=True)).to_be_attached()
+    with logs.expect_download() as download:
+        logs.get_by_role("button", name="Download").click()
+    saved = download.value.path().read_text()
+    assert all(f"old line {number}\n" in saved for number in range(250))
+
+
+def test_lines_that_do_not_come_are_said_and_can_be_asked_for_again(
+    story: Story, open_page: OpenPage
+) -> None:
+    page = open_page(f"/projects/{story.project['id']}")
+    expect(page.locator("agent-card")).to_have_count(4)
+    page.route("**/messages?*kind=log*", lambda route: route.fulfill(status=503, body="{}"))
+    page.get_by_role("link", name="Log").click()
+    expect(page.get_by_role("alert")).to_contain_text("Some lines could not be fetched")
+    expect(page.get_by_text("Nothing has been logged yet.")).to_have_count(0)
+    page.unroute("**/messages?*kind=log*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".log-line")).to_have_count(11)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_line_can_be_linked_to(story: Story, logs: Page) -> None:
     story.kitchen.log(story.nori, *[f"line {n}" for n in range(300)])
     expect(logs.get_by_text("line 299", exact=True)).to_be_attached()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,25 @@ def test_a_question_survives_the_death_of_who_asked(
     assert answered.returncode == 0, answered.stderr
     assert '"value": "g"' in answered.stdout
     assert len(server.of("question")) == 1
+
+
+def test_an_answer_that_nobody_was_there_to_hear_is_not_called_seen(
+    server: Any, agent: Agent, env: dict[str, str], pyz: Path, until: Callable[..., Any]
+) -> None:
+    command = [
+        sys.executable, "-I", str(pyz), "ask", "--handle", "colour", "--text", "Which?",
+        "--option", "r=Red",
+    ]  # fmt: skip
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as asking:
+        question = server.wait(lambda: server.questions.get("colour"))
+        time.sleep(0.5)  # the sidecar waits for the answer by now
+        asking.kill()
+    reply = server.answer(question["id"], value="r")
+    mail = until(agent.drain)
+    assert [one.id for one in mail] == [reply]
+    assert server.state(reply) == "leased"
+    agent.confirm([reply], text=mail[0].text)
+    server.wait(lambda: server.state(reply) == "in_context")
 
 
 def test_there_is_one_sidecar_however_many_are_started(state: StateDir, server: Any) -> None:

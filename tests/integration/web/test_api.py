@@ -86,6 +86,7 @@ def test_what_is_queued_is_changed_only_by_who_knows_its_version(attached: Attac
     seen = attached.person.get(path)
     assert seen.headers["etag"] == '"v1"'
     edit = {"text": "second"}
+    assert attached.person.call("PATCH", path, edit, If_Match='"v0"').status == 422
     assert attached.person.call("PATCH", path, edit).status == 428
     changed = attached.person.call("PATCH", path, edit, If_Match='"v1"')
     assert (changed.status, changed.headers["etag"]) == (200, '"v2"')

@@ -37,6 +37,7 @@ from chat.requests import (
     Report,
     ReportedEvent,
 )
+from chat.service import lifecycle
 from tests.world import ANNA, Talk, World, person
 
 
@@ -118,6 +119,50 @@ def test_an_edit_replaces_what_is_not_taken_and_keeps_its_place(talk: Talk) -> N
     assert items[0]["version"] == 2
     with pytest.raises(AlreadyTaken):
         talk.world.chat.messages.edit(ANNA, talk.id, first["id"], 2, EditMessage(text="late"))
+
+
+def test_what_was_handed_out_once_may_have_been_read_and_is_neither_changed_nor_taken_back(
+    talk: Talk,
+) -> None:
+    """Else a late confirmation of the first words would say that the second were seen."""
+    message = talk.post("delete the old file")
+    talk.drain()
+    assert talk.lease() == [message["id"]]
+    released = Release(holder="h1", ids=[message["id"]])
+    talk.world.chat.mailbox.release(talk.nori, talk.id, released)
+    assert talk.state_of(message["id"]) == "stored"
+    with pytest.raises(AlreadyTaken, match="may have read it"):
+        talk.world.chat.messages.edit(ANNA, talk.id, message["id"], 1, EditMessage(text="no"))
+    with pytest.raises(AlreadyTaken, match="may have read it"):
+        talk.world.chat.messages.cancel(ANNA, talk.id, message["id"])
+    assert talk.confirm(message["id"]) == {message["id"]: "in_context"}
+
+
+def test_what_a_refused_finish_showed_is_neither_changed_nor_taken_back(talk: Talk) -> None:
+    message = talk.post(
+        "one more thing"
+    )  # not stored, so it is not leased, but the agent has it now
+    with pytest.raises(MailboxNotEmpty):
+        talk.finish()
+    assert talk.state_of(message["id"]) == "accepted"
+    with pytest.raises(AlreadyTaken):
+        talk.world.chat.messages.edit(ANNA, talk.id, message["id"], 1, EditMessage(text="no"))
+
+
+def test_what_goes_on_is_listed_however_many_have_ended_since(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "LISTED", 3)
+    chat, run = talk.world.chat, talk.world.chat.store.run(talk.id)
+    assert run is not None
+    others = [talk.world.talk(agent_id="toro") for _ in range(4)]
+    for other in others:
+        other.finish()
+        other.drain()
+    for one in ({"project_id": run.project_id}, {"feature_id": run.feature_id}):
+        listed = [card["id"] for card in chat.runs.list(ANNA, **one)]
+        assert len(listed) == len(set(listed)) == 4
+        assert listed[-1] == talk.id
 
 
 def test_nobody_puts_words_into_another_persons_mouth(talk: Talk) -> None:

@@ -37,3 +37,11 @@ test("colours become class names and every other terminal sequence disappears", 
   assert.equal(plain("cut off \x1b]0;never ends"), "cut off ");
   assert.deepEqual(segments("\x1b[38;5;196mred\x1b[48;2;1;2;3mish"), [{ text: "red", classes: "" }, { text: "ish", classes: "" }]);
 });
+
+test("the lines of a process that came back from hold stand after those of the one before, whatever their numbers", () => {
+  const log = new LogLines();
+  log.apply(chunk(9, 1, "second a", "second b"), "nori");
+  log.apply(chunk(4, 1, "first a", "first b"), "nori");
+  assert.deepEqual(log.lines.map((line) => line.text), ["first a", "first b", "second a", "second b"]);
+  assert.equal(new Set(log.lines.map((line) => line.key)).size, 4);
+});

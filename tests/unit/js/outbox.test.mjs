@@ -77,6 +77,25 @@ test("what the server could not take is tried again by itself, in order, and sho
   assert.equal(outbox.of("run_1").length, 0);
 });
 
+test("what one person left is neither shown nor sent when another writes here", async () => {
+  const disk = new Disk();
+  let me = "usr_anna";
+  const sent = [];
+  const make = (post) => new Outbox({ storage: new SafeStorage(disk), me: () => me, later: never, post });
+  const annas = make(async () => { throw new TypeError("offline"); });
+  const { key } = annas.add("run_1", { text: "Anna's words" });
+  await annas.deliver(key);
+  for (me of [undefined, "usr_ben"]) {
+    const bens = make(async (_run, body) => (sent.push(body.text), reply));
+    await bens.retryAll();
+    await bens.deliver(key);
+    assert.deepEqual([bens.of("run_1"), sent], [[], []]);
+  }
+  me = "usr_anna";
+  await make(async (_run, body) => (sent.push(body.text), reply)).retryAll();
+  assert.deepEqual(sent, ["Anna's words"]);
+});
+
 test("a refusal that will stay one is not sent again by itself", async () => {
   let calls = 0;
   const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { calls++; throw new Problem({ status: 409, code: "run_ended" }); } });

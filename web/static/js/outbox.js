@@ -7,7 +7,7 @@ import { Problem } from "./problem.js";
 const PREFIX = "omakase:outbox:";
 
 /**
- * @typedef {{key: string, runId: string, body: {text: string, mode?: any, reply_to?: string, anchor?: any}, at: string, afterSeq: number,
+ * @typedef {{key: string, by: string|undefined, runId: string, body: {text: string, mode?: any, reply_to?: string, anchor?: any}, at: string, afterSeq: number,
  *   state: "sending"|"failed", code: string|null, detail: string|null, isTemporary: boolean}} Entry
  */
 
@@ -18,11 +18,13 @@ const PREFIX = "omakase:outbox:";
  */
 export class Outbox {
   /**
-   * @param {{storage: SafeStorage, post: (runId: string, body: any, key: string) => Promise<{event: Event}>,
+   * @param {{storage: SafeStorage, me?: () => string|undefined, post: (runId: string, body: any, key: string) => Promise<{event: Event}>,
    *   now?: () => Date, later?: (act: () => void, ms: number) => void, onChange?: (runId: string) => void, onSent?: (runId: string, key: string, event: Event) => void}} options
    */
-  constructor({ storage, post, now = () => new Date(), later = (act, ms) => void setTimeout(act, ms), onChange = () => {}, onSent = () => {} }) {
+  constructor({ storage, me = () => "", post, now = () => new Date(), later = (act, ms) => void setTimeout(act, ms), onChange = () => {}, onSent = () => {} }) {
     this.storage = storage;
+    /** Who writes here, undefined while that is not known: what another person left is neither shown nor sent. */
+    this.me = me;
     this.post = post;
     this.now = now;
     this.later = later;
@@ -42,15 +44,20 @@ export class Outbox {
     }
   }
 
+  get mine() {
+    const me = this.me();
+    return [...this.entries.values()].filter((entry) => me !== undefined && entry.by === me);
+  }
+
   /** @param {string} runId @returns {Entry[]} oldest first */
   of(runId) {
-    return [...this.entries.values()].filter((entry) => entry.runId === runId).sort((a, b) => (a.at < b.at ? -1 : 1));
+    return this.mine.filter((entry) => entry.runId === runId).sort((a, b) => (a.at < b.at ? -1 : 1));
   }
 
   /** @param {string} runId @param {Entry["body"]} body @param {number} [afterSeq] the run's head as it is known here @returns {Entry} */
   add(runId, body, afterSeq = 0) {
     /** @type {Entry} */
-    const entry = { key: newKey(), runId, body, at: this.now().toISOString(), afterSeq, state: "sending", code: null, detail: null, isTemporary: false };
+    const entry = { key: newKey(), by: this.me(), runId, body, at: this.now().toISOString(), afterSeq, state: "sending", code: null, detail: null, isTemporary: false };
     this.entries.set(entry.key, entry);
     this.keep(entry);
     return entry;
@@ -63,7 +70,7 @@ export class Outbox {
    */
   async deliver(key, { isByItself = false } = {}) {
     const entry = this.entries.get(key);
-    if (!entry || this.underWay.has(key)) return null;
+    if (!entry || entry.by !== this.me() || this.underWay.has(key)) return null;
     this.underWay.add(key);
     if (!isByItself) this.keep({ ...entry, state: "sending" });
     try {
@@ -103,7 +110,7 @@ export class Outbox {
 
   /** @private */
   async retryRound() {
-    const waiting = [...this.entries.values()].filter((entry) => entry.state === "sending" || entry.isTemporary);
+    const waiting = this.mine.filter((entry) => entry.state === "sending" || entry.isTemporary);
     /** @type {Set<string>} */
     const stuck = new Set();
     for (const entry of waiting.sort((a, b) => (a.at < b.at ? -1 : 1))) {

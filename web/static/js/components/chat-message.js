@@ -56,7 +56,8 @@ export class ChatMessage extends LightElement {
   renderPerson(event) {
     const message = /** @type {RunView} */ (this.view).message(event);
     const isMine = this.client?.principal?.id === event.sender.id;
-    const canChange = isMine && QUEUED.has(message.state) && !this.view?.isEnded;
+    // what was handed out once may have been read, also when it was given back
+    const canChange = isMine && QUEUED.has(message.state) && !message.receipt?.attempt && !this.view?.isEnded;
     const anchor = event.body.anchor;
     return html`<article class="mine ${message.state === "cancelled" ? "is-cancelled" : ""}" aria-label="${event.sender.name} wrote">
       ${isMine ? "" : html`<header><strong>${event.sender.name}</strong></header>`}

@@ -3,16 +3,19 @@
 /** @import {Line} from "../store/log-lines.js" */
 import { html } from "../../vendor/lit/index.js";
 import { BLOCK, LogLines } from "../store/log-lines.js";
+import { ENDED } from "../store/run-view.js";
 import { plural } from "../words.js";
 import { icon } from "./icon.js";
 import { LightElement } from "./light-element.js";
 import { LogBlock } from "./log-block.js";
 
 const MAX_RUNS = 16;
+/** Pages of each run that are fetched at most to find something: 10,000 chunks. */
+const MAX_PAGES = 100;
 
 /** The real log of a project's runs: follow, filter, quote, download. */
 export class LogViewer extends LightElement {
-  static properties = { isFollowing: { state: true }, wraps: { state: true }, filter: { state: true }, shownCount: { state: true }, isLoading: { state: true } };
+  static properties = { isFollowing: { state: true }, wraps: { state: true }, filter: { state: true }, shownCount: { state: true }, isLoading: { state: true }, hasFailed: { state: true } };
 
   constructor() {
     super();
@@ -31,6 +34,9 @@ export class LogViewer extends LightElement {
     this.shown = [];
     this.shownCount = 0;
     this.isLoading = false;
+    this.hasFailed = false;
+    /** @type {Promise<void>|null} */
+    this.loading = null;
     /** @type {Line[]|null} new lines since the last drawing; null: draw all anew */
     this.fresh = [];
     this.isDrawing = false;
@@ -58,9 +64,14 @@ export class LogViewer extends LightElement {
     return Object.fromEntries(this.state.agents.map((agent) => [agent.id, agent.name]));
   }
 
-  /** Take in the runs that are not here yet: newest page, then live. */
+  get hasOlder() {
+    return [...this.sources.values()].some((source) => source.hasOlder);
+  }
+
+  /** Take in the runs that are not here yet, those that go on first: newest page, then live. */
   async join() {
-    const runs = this.state.runs.slice(0, MAX_RUNS).filter((run) => !this.sources.has(run.id));
+    const wanted = [...this.state.runs].sort((a, b) => Number(ENDED.has(a.status)) - Number(ENDED.has(b.status)));
+    const runs = wanted.slice(0, MAX_RUNS).filter((run) => !this.sources.has(run.id));
     await Promise.all(runs.map(async (run) => {
       const feed = this.client.acquire(run.id);
       const hear = (/** @type {any} */ event) => this.took(this.log.apply(event, run.agent_id));
@@ -81,7 +92,7 @@ export class LogViewer extends LightElement {
       feed.follow(run);
       await this.page(run.id, run.agent_id, feed);
     }));
-    if (runs.length && this.target) this.goTo(this.target);
+    if (runs.length && this.target) void this.find(this.target);
   }
 
   /** @param {string} runId @param {string} agent @param {import("../live/run-feed.js").RunFeed} feed @param {number} [before] */
@@ -95,14 +106,30 @@ export class LogViewer extends LightElement {
       source.hasOlder = page.has_more && page.events.length > 0;
     } catch {
       source.hasOlder = true;
+      this.hasFailed = true;
     }
   }
 
-  async older() {
-    if (this.isLoading) return;
+  /** The next older page of every run. */
+  older() {
+    this.loading ??= this.loadOlder().finally(() => { this.loading = null; });
+    return this.loading;
+  }
+
+  /** Older pages until it is there, or there are no more, or one does not come. @param {() => boolean} isThere */
+  async olderUntil(isThere) {
+    for (let page = 0; page < MAX_PAGES && this.isConnected && this.hasOlder && !isThere(); page++) {
+      await this.older();
+      if (this.hasFailed) return;
+    }
+  }
+
+  /** @private */
+  async loadOlder() {
     const due = [...this.sources].filter(([, source]) => source.hasOlder);
     if (!due.length) return;
     this.isLoading = true;
+    this.hasFailed = false;
     const scroller = this.scroller;
     const fromBottom = scroller.scrollHeight - scroller.scrollTop;
     await Promise.all(due.map(([runId, source]) => {
@@ -190,7 +217,10 @@ export class LogViewer extends LightElement {
   /** @param {Partial<typeof this.filter>} change */
   setFilter(change) {
     this.filter = { ...this.filter, ...change };
-    this.redraw();
+    this.fresh = null;
+    this.draw();
+    // what is looked for may be older than what is here
+    if (this.filter.agents?.size !== 0) void this.olderUntil(() => this.shownCount > 0);
   }
 
   /** @param {string} agentId */
@@ -226,6 +256,13 @@ export class LogViewer extends LightElement {
     }
   }
 
+  /** Show a line of a link, fetched if need be. @param {string} id */
+  async find(id) {
+    this.draw();
+    await this.olderUntil(() => this.querySelector(`#${CSS.escape(id)}`) !== null);
+    this.goTo(id);
+  }
+
   /** @param {string} id */
   goTo(id) {
     requestAnimationFrame(() => {
@@ -238,7 +275,8 @@ export class LogViewer extends LightElement {
     });
   }
 
-  download() {
+  async download() {
+    await this.olderUntil(() => false);
     const names = this.names;
     const text = this.shown.map((line) => `${line.at} ${names[line.agent] ?? line.agent} ${line.number} ${line.bare}\n`).join("");
     const link = document.createElement("a");
@@ -270,7 +308,8 @@ export class LogViewer extends LightElement {
       <div class="log-scroll ${this.wraps ? "wraps" : ""}" tabindex="0" role="region" aria-label="Log lines" @scroll=${this.scrolled} @click=${this.clicked}>
         ${this.isLoading ? html`<p class="muted log-note">Loading older lines…</p>` : ""}
         <div class="log-blocks"></div>
-        ${this.state.isLoaded && !this.shownCount ? html`<p class="muted log-note">${this.log.lines.length ? "No line matches." : "Nothing has been logged yet."}</p>` : ""}
+        ${this.hasFailed ? html`<p class="error-note" role="alert">Some lines could not be fetched. <button class="link" type="button" @click=${() => void this.older()}>Try again</button></p>` : ""}
+        ${this.state.isLoaded && !this.shownCount && !this.isLoading && !this.hasFailed ? html`<p class="muted log-note">${this.log.lines.length ? "No line matches." : "Nothing has been logged yet."}</p>` : ""}
       </div>
     </section>`;
   }

@@ -2,7 +2,7 @@
 /** @import {Api} from "../api.js" */
 /** @import {Line} from "../store/log-lines.js" */
 import { Problem } from "../problem.js";
-import { RunView } from "../store/run-view.js";
+import { ENDED, RunView } from "../store/run-view.js";
 import { Signal } from "./signal.js";
 
 const TALK_KINDS = ["message", "question", "answer", "order", "status", "step", "error", "notice", "receipt"];
@@ -50,11 +50,12 @@ export class RunFeed {
   follow(run) {
     this.run = run;
     if (this.cursor !== null || this.history === "loading") return;
-    this.cursor = run.head;
     if (this.view.statusSeq === 0) {
       this.view.status = run.status;
       this.view.phase = run.phase;
     }
+    if (ENDED.has(run.status) && !run.head) return; // long over: nothing more will come, and its number is not kept
+    this.cursor = run.head;
     this.subscribeLive(this);
   }
 

@@ -11,6 +11,7 @@ import { Signal } from "./signal.js";
 /** Silence this long is told to the person. */
 const PATIENCE_MS = 2_000;
 const RECONCILE_MS = 1_000;
+const WHO = "omakase:who";
 
 /**
  * What every part of a page shares: one socket for all runs, one outbox, one set of feeds. Two chat panels of
@@ -54,6 +55,7 @@ export class SharedClient {
     this.sentListeners = new Set();
     this.outbox = new Outbox({
       storage: this.storage,
+      me: () => this.principal?.id,
       post: (runId, body, key) => this.api.postMessage(runId, body, key),
       onChange: (runId) => {
         if (this.outbox?.of(runId).some((entry) => entry.state === "failed")) this.reconcileSoon();
@@ -94,6 +96,7 @@ export class SharedClient {
       try {
         const session = await this.api.session();
         this.principal = session.principal;
+        this.forgetOthers();
         this.flowerUrl = session.flower_url;
         this.mayOpenTerminal = session.terminal === true;
       } catch {
@@ -102,6 +105,15 @@ export class SharedClient {
       this.signal.notify();
     }
     void this.outbox.retryAll();
+  }
+
+  /** What somebody else began to write here, and how far they have read, is not this person's. */
+  forgetOthers() {
+    if (![null, this.principal.id].includes(this.storage.read(WHO))) {
+      this.drafts.clear();
+      this.readMarks.clear();
+    }
+    this.storage.write(WHO, this.principal.id);
   }
 
   /** @param {string} runId @returns {RunFeed} give it back with `release` */

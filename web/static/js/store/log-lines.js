@@ -27,7 +27,7 @@ export class LogLines {
     const fresh = event.body.lines.map((/** @type {any} */ line, /** @type {number} */ index) => {
       const bare = plain(line.text);
       return {
-        key: `${event.run_id}:${event.body.first_line + index}`,
+        key: `${chunk}:${index}`,
         runId: event.run_id,
         agent,
         number: event.body.first_line + index,
@@ -87,7 +87,8 @@ export class LogLines {
 
 /** @param {Line} a @param {Line} b */
 function compare(a, b) {
-  if (a.runId === b.runId) return a.number - b.number;
+  // not by its number: a process that comes back from hold counts from 1 again
+  if (a.runId === b.runId) return a.seq - b.seq || a.line - b.line;
   return a.at < b.at ? -1 : a.at > b.at ? 1 : a.runId < b.runId ? -1 : 1;
 }
 

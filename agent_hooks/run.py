@@ -33,6 +33,8 @@ OBEY_S = 15.0
 """How long an agent that obeys orders itself has to end after `stop`."""
 FINISH_S = 20.0
 FINISH_AFTER_SIGNAL_S = 8.0
+LINGER_S = 3_600.0
+"""How long a container is kept for what the server has yet to take."""
 DRAIN_S = 2.0
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -307,12 +309,20 @@ class Wrapper:
                 if count:
                     late = f"The command ended before it had read {count} of its messages."
                 fields.update(outcome="stopped", summary=late)
-            elif time.monotonic() >= deadline:
+            elif time.monotonic() >= deadline and not (
+                self._takes_all_along() and time.monotonic() < deadline + LINGER_S
+            ):
                 # the server is away: the sidecar outlives us and goes on trying, where it can
                 self._call("linger", late_summary=late, **fields)
                 return None
         self._call("shutdown", 2.0)
         return None
+
+    def _takes_all_along(self) -> bool:
+        """Whether the sidecar would end with this process and what it has to send with it: in a container,
+        which nobody has told to stop."""
+        in_container = os.getpid() == 1 or "ECS_CONTAINER_METADATA_URI_V4" in os.environ
+        return in_container and self._signal is None
 
     def _resume_command(self) -> Optional[List[str]]:
         """The command that gives a finished session what is unread, if its program can do that."""

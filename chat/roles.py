@@ -90,6 +90,13 @@ class Roles(Frozen):
                         f"the command '{kind}' has {{{min(unknown)}}}, "
                         f"which is none of {', '.join(sorted(_WORDS))}"
                     )
+                for word in words:
+                    try:
+                        word.format(**dict.fromkeys(_WORDS, ""))
+                    except (AttributeError, LookupError, ValueError) as error:
+                        raise ValueError(
+                            f"the command '{kind}' has a brace that is no name: {word!r}; write {{{{ for {{"
+                        ) from error
         return self
 
     @property

@@ -17,8 +17,8 @@ from typing import Any
 AGENTS = Path(__file__).parents[1] / "chat" / "agents.toml"
 WEB_VCPU, WEB_GB = 0.5, 1.0
 BEAT_VCPU, BEAT_GB = 0.25, 0.5
-SECRETS = 4
-"""SECRET_KEY, the password, two addresses (cloudformation.yaml)."""
+SECRETS = 5
+"""SECRET_KEY, the password, two addresses (cloudformation.yaml), the model's key."""
 GB = 1024**3
 WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 8192
 """One write unit; half a read unit reads 4 KB, eventually consistent."""

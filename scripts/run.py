@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from supervisor import TIED, Supervisor, services_of, spawn  # noqa: E402
 
 from chat.adapters import embedded_redis  # noqa: E402
+from chat.adapters.local_runtime import living  # noqa: E402
 from chat.errors import ChatError, Invalid  # noqa: E402
 from chat.settings import Settings, is_loopback, load_settings  # noqa: E402
 
@@ -227,7 +228,7 @@ def serve(env: dict[str, str], settings: Settings, redis_port: int | None, began
     """Run until a signal says stop, which is how it ends well: 0."""
     build_agent_hooks()
     terminal = Terminal(sys.stdout)
-    supervisor = Supervisor(terminal)
+    supervisor = Supervisor(terminal, adopted=lambda: living(settings.state_dir / "runs"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.stopping.set())
 

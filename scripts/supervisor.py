@@ -69,10 +69,14 @@ class Entry:
 class Supervisor:
     """Runs services until `stopping` is set. Lines of output go to `out` behind the service's name."""
 
-    def __init__(self, out: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, out: Callable[[str, str], None], adopted: Callable[[], list[int]] = list
+    ) -> None:
+        """`adopted`: processes of ours whose parent was killed, to be ended with the agents."""
         self.stopping = threading.Event()
         self.services: list[Service] = []
         self._out = out
+        self._adopted = adopted
         self._reaped_at = 0.0
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -154,7 +158,7 @@ class Supervisor:
                 self._out(name, line.decode(errors="replace").rstrip("\n"))
 
     def strangers(self) -> list[int]:
-        """Descendants that run in no service's session: agents, and what was left behind."""
+        """Descendants that run in no service's session, and the adopted: agents, and what was left behind."""
         table = _processes()
         ours = {os.getpid()}
         while more := {pid for pid, entry in table.items() if entry.parent in ours} - ours:
@@ -162,7 +166,7 @@ class Supervisor:
         own = self._own_sessions()
         return sorted(
             pid
-            for pid in ours & table.keys()
+            for pid in (ours | set(self._adopted())) & table.keys()
             if table[pid].session not in own and not table[pid].is_zombie
         )
 

@@ -54,9 +54,11 @@ _PASSING: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _NO_ROOM: Final = re.compile(
-    r"capacity is unavailable|RESOURCE:|limit on the number of|insufficient|no container instance",
+    r"capacity is unavailable|RESOURCE:|limit on the number of|insufficient(?!_scope)|no container instance",
     re.IGNORECASE,
 )
+_AT_ONCE: Final = "Too many concurrent attempts"
+"""RegisterTaskDefinition's ClientException when two register one family: the same request may be sent again."""
 _DENIED: Final = frozenset(
     {
         "AccessDeniedException",
@@ -125,7 +127,7 @@ def fault(error: ClientError) -> Invalid | Unavailable:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if is_no_room(said) and status < _SERVER_ERROR:
         return NotStarted(reason_words(said) if "apacity" in said else f"AWS says: {said}")
-    if code in THROTTLED or status == 429:
+    if code in THROTTLED or status == 429 or _AT_ONCE in said:
         return Unavailable(f"AWS asks for a pause: too many requests ({code}).")
     if code in _PASSING:
         return Unavailable(f"{_PASSING[code]} ({code})")

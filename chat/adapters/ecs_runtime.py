@@ -144,6 +144,9 @@ class EcsRuntime:
                 # the rest of them would only add to it: the next look is soon
                 log.warning("not_described", tasks=len(handles) - len(found), error=error.detail)
                 break
+            except Invalid as error:  # about these: the others are looked at all the same
+                log.warning("not_described", tasks=len(batch), error=error.detail)
+                continue
             for task in answer.get("tasks") or []:
                 found[str(task["taskArn"])] = alive(task, CONTAINER)
             for failure in answer.get("failures") or []:

@@ -58,7 +58,10 @@ def alive(task: Mapping[str, Any], container: str) -> Alive:
     stop_code = str(task.get("stopCode") or "EssentialContainerExited")
     reason = " ".join(str(task.get("stoppedReason") or "").split())
     detail = " ".join(str(own.get("reason") or "").split())
-    no_room = stop_code == "TaskFailedToStart" and is_no_room(f"{reason} {detail}")
+    why = f"{reason} {detail}"
+    # ECS itself was throttled on its way to the run's secret, say: like no room, it passes
+    passes = is_no_room(why) or "ThrottlingException" in why or "Rate exceeded" in why
+    no_room = stop_code == "TaskFailedToStart" and passes
     return Alive(
         running=False,
         exit_code=code,

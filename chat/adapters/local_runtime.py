@@ -150,6 +150,18 @@ class LocalRuntime:
         return written
 
 
+def living(folder: Path) -> list[int]:
+    """The wrappers that were started there and are still at work, also by a `make run` that was killed."""
+    found = []
+    for note in folder.glob("*/process.json"):
+        with contextlib.suppress(FileNotFoundError):
+            written = json.loads(note.read_text())
+            stat = _stat(written["pid"])
+            if stat is not None and stat[0] not in "ZX" and stat[1] == written["started"]:
+                found.append(int(written["pid"]))
+    return found
+
+
 def _handle(run_id: str, generation: int) -> str:
     return f"local:{run_id}.{generation}" if generation else f"local:{run_id}"
 

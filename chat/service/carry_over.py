@@ -6,9 +6,20 @@ In a pipeline words belong to the work: they move to the pipeline's next run, wh
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from chat.errors import ChatError, RunEnded
-from chat.events import EventJson, Kind, MessageBody, ReceiptState, SenderKind
+from chat.events import (
+    TEXT_MAX,
+    AnswerBody,
+    EventJson,
+    Kind,
+    MessageBody,
+    Mode,
+    QuestionBody,
+    ReceiptState,
+    SenderKind,
+)
 from chat.pipeline import handover_id
 from chat.runs import ENDED, Run, RunStatus
 from chat.service.context import Context
@@ -78,7 +89,7 @@ class CarryOver:
 
     def _move_unread(self, old: Run, new: Run, left: Left) -> int:
         moved = 0
-        for original in self._still_undelivered(old.id, left.unread):
+        for original in self._still_undelivered(old, new, left.unread):
             target = self._claimed(old, new, original["id"])
             if target is None:
                 continue
@@ -117,14 +128,27 @@ class CarryOver:
         )  # fmt: skip
         return append_copy(self._context, new_run_id, original, body, mode=body.mode)
 
-    def _still_undelivered(self, run_id: str, ids: list[str]) -> Iterator[EventJson]:
+    def _still_undelivered(self, old: Run, new: Run, ids: list[str]) -> Iterator[EventJson]:
         for item_id in ids:
-            item = self._context.log.item(run_id, item_id)
-            if item and item.kind is Kind.MESSAGE and item.state == ReceiptState.UNDELIVERED:
-                event = self._messages.present(run_id, item)
+            item = self._context.log.item(old.id, item_id)
+            if item is None or item.state != ReceiptState.UNDELIVERED:
+                continue
+            event = self._messages.present(old.id, item)
+            if item.kind is Kind.MESSAGE:
                 # a hand-over was for that run alone: the next one has its own
                 if event["sender"]["kind"] != SenderKind.SYSTEM:
                     yield event
+            elif item.kind is Kind.ANSWER and old.agent_id == new.agent_id:
+                yield event | {"body": self._in_words(old.id, AnswerBody(**event["body"]))}
+
+    def _in_words(self, run_id: str, answer: AnswerBody) -> dict[str, Any]:
+        """An answer that nobody read, as a message: its question ended with the run, and is quoted."""
+        state = self._context.log.question(run_id, question_id=answer.question_id)
+        asked = QuestionBody(**self._context.event(run_id, state.question)["body"])
+        labels = {option.value: option.label for option in asked.options or ()}
+        said = answer.text or labels.get(answer.value or "", answer.value or "")
+        quoted = "\n".join(f"> {line}" for line in asked.text.splitlines())
+        return {"text": f"{quoted}\n\n{said}"[:TEXT_MAX], "mode": Mode.STEER}
 
 
 def _follow_one_another(one: Run, other: Run) -> bool:

@@ -167,7 +167,12 @@ class Launching:
         }  # fmt: skip
         if anew:
             # the next task counts its versions from 1 again
-            changes |= {"handle": None, "generation": run.generation + 1, "task_version": 0}
+            changes |= {
+                "handle": None,
+                "generation": run.generation + 1,
+                "task_version": 0,
+                "launched_at": None,
+            }
         expected = {"handle": run.handle, "generation": run.generation}
         if not self._context.store.update_run_if(run.id, expected, **changes):
             return  # another worker has started it meanwhile, or has been here

@@ -77,11 +77,13 @@ class Meter:
         settings = self._context.settings
         if settings.runtime != "ecs" or run.start is not StartKind.LAUNCH:
             return None
-        role = self._roles.role[run.role]
+        role = self._roles.role.get(run.role)
         # as it was started, or will be
-        hourly = per_hour(
-            self._prices, cpu=run.cpu or role.cpu, memory_mib=run.memory_mib or role.memory_mib
-        )
+        cpu = run.cpu or (role.cpu if role else None)
+        memory_mib = run.memory_mib or (role.memory_mib if role else None)
+        if cpu is None or memory_mib is None:
+            return None
+        hourly = per_hour(self._prices, cpu=cpu, memory_mib=memory_mib)
         until = _moment(run.ended_at) if brief.status in ENDED else None
         if brief.status is RunStatus.SUSPENDED:
             until = moved

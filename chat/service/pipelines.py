@@ -94,6 +94,7 @@ class Pipelines:
                 }
             )
 
+        self._enter_again(feature_id)
         return self._taken_on(self._change(feature_id, leave_out))
 
     def restart(
@@ -123,6 +124,7 @@ class Pipelines:
             skipped = tuple(role for role in pipeline.skipped if role is not request.role)
             return pipeline.model_copy(update={"wanted": wanted, "skipped": skipped})
 
+        self._enter_again(feature_id)
         feature = self._change(feature_id, start_again)
         return self._taken_on(feature), repeated
 
@@ -206,6 +208,12 @@ class Pipelines:
                 )
         raise Unavailable("The feature is being changed by others.")
 
+    def _enter_again(self, feature_id: str) -> None:
+        """Before a decision is written: only what has a place is swept, should we be killed behind it."""
+        feature = self._feature(feature_id)
+        if feature.pipeline is not None:
+            self._advance.enter(feature)
+
     def _taken_on(self, feature: Feature) -> Json:
         if feature.pipeline is not None and not self._is_over(feature, feature.pipeline):
             self._advance.enter(feature)
@@ -254,13 +262,13 @@ class Pipelines:
         made = []
         for index, turn in enumerate(pipeline.turns):
             ended = self._progress.outcome(feature, pipeline, index)
-            agent = self._roles.role[turn.role]
+            agent = self._roles.role.get(turn.role)  # None: the file has lost it since
             made.append(
                 {
                     "turn": index + 1,
                     "role": turn.role,
-                    "agent_id": agent.agent_id,
-                    "agent_name": agent.name,
+                    "agent_id": agent.agent_id if agent else turn.role.value,
+                    "agent_name": agent.name if agent else turn.role.value,
                     "attempt": attempt_of(pipeline, index),
                     "round": round_of(pipeline, index),
                     "why": turn.why,

@@ -75,8 +75,17 @@ class Progress:
     def _at_work(self, run: Run) -> Result:
         if run.status in _ASKING:
             return Result.ASKING  # as long as it takes
+        role = self._roles.role.get(run.role)
+        if (
+            role is None
+            or run.handle is None
+            or (run.status is RunStatus.STARTING and run.launch_tries)
+        ):
+            return (
+                Result.OPEN
+            )  # it waits for room, and how long that may take is the launch's to say
         since = self._last_move(run.id)
-        limit = timedelta(minutes=self._roles.role[run.role].timeout_min)
+        limit = timedelta(minutes=role.timeout_min)
         if since is not None and self._context.now() - since > limit:
             return Result.LATE
         return Result.OPEN

@@ -285,7 +285,7 @@ def main() -> int:
         print(f"the processes' output: {folder}", file=sys.stderr)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-    return 1 if result["wrong"] else 0
+    return 1 if result["wrong"] or result["never occurred"] else 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from chat.errors import Unavailable
 from chat.events import Action, OrderBody
 from chat.pipeline import handover_id
+from chat.requests import RestartRole, SkipRole
 from chat.roles import ROLES
 from chat.service.advance import Advance
 from chat.service.carry_over import CarryOver
@@ -29,8 +30,9 @@ from chat.service.lifecycle import Lifecycle
 from chat.service.mailbox import Mailbox
 from chat.service.messages import Messages
 from chat.service.meter import Meter
+from chat.service.pipelines import Pipelines
 from chat.service.tokens import Tokens
-from tests.pipelines import Line, feature
+from tests.pipelines import Line, feature, started
 from tests.world import ANNA, World
 
 
@@ -290,3 +292,34 @@ def test_many_workers_at_once_begin_one_run_for_each_turn(world: World):
     assert [line.state() for line in lines].count("running") == limit
     for line in lines:
         is_in_order(line)
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+@pytest.mark.parametrize("what", ["restart", "skip"])
+def test_a_decision_is_carried_on_though_the_web_died_behind_it(
+    world: World, what: str, at: int
+) -> None:
+    line = started(world)
+    line.end("failed")
+    line.end("failed")
+    world.work_off()
+    world.chat.pipelines.sweep()
+    world.work_off()
+    assert line.state() == "failing"
+    dying = worker(world, at)
+    pipelines = Pipelines(dying._context, ROLES, dying)
+    with suppress(Killed):
+        if what == "restart":
+            pipelines.restart(ANNA, line.feature_id, RestartRole(role="architect"))
+        else:
+            pipelines.skip(ANNA, line.feature_id, SkipRole(role="architect"))
+    feature = world.chat.store.feature(line.feature_id)
+    assert feature is not None
+    assert feature.pipeline is not None
+    decided = feature.pipeline.wanted is not None or bool(feature.pipeline.skipped)
+    for _ in range(5):
+        world.clock.advance(ms=60_000)
+        world.chat.delivery.sweep()
+        world.chat.pipelines.sweep()
+        world.work_off()
+    assert line.state() == ("running" if decided else "failing")

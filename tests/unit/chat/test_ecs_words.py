@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from chat.adapters.ecs_faults import fault
 from chat.adapters.ecs_words import alive
+from chat.errors import Unavailable
 
 SPOT = "Your Spot Task was interrupted."
 
@@ -104,3 +107,26 @@ def test_every_state_before_the_last_is_alive(status: str, *, pending: bool) -> 
 
     assert (state.running, state.pending) == (True, pending)
     assert state.started_ms == since.timestamp() * 1000
+
+
+def test_an_image_that_may_not_be_fetched_is_no_want_of_room_and_throttling_of_ecs_itself_passes() -> (
+    None
+):
+    private = (
+        "CannotPullContainerError: pull access denied, insufficient_scope: authorization failed"
+    )
+    refused = alive(stopped("TaskFailedToStart", private), "agent")
+    assert not refused.no_room
+    assert "image could not be fetched" in str(refused.reason)
+    throttled = "ResourceInitializationError: ThrottlingException: Rate exceeded"
+    assert alive(stopped("TaskFailedToStart", throttled), "agent").no_room
+
+
+def test_two_who_register_one_family_at_once_may_try_again() -> None:
+    said = "Too many concurrent attempts to create a new revision of the specified family."
+    answer = {
+        "Error": {"Code": "ClientException", "Message": said},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+    error = ClientError(answer, "RegisterTaskDefinition")  # type: ignore[arg-type]
+    assert isinstance(fault(error), Unavailable)

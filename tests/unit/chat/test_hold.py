@@ -723,6 +723,22 @@ def test_what_it_costs_stands_still_on_hold_and_goes_on_after_it(
     assert card(talk)["cost"]["so_far"] == pytest.approx(0.18)
 
 
+def test_a_run_that_is_stopped_on_hold_has_cost_nothing_since(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(RUNTIME="ecs", PRICE_VCPU_HOUR="0.04", PRICE_GIB_HOUR="0.005")
+    talk = at_work(world)
+    world.clock.advance(ms=2 * HOUR_MS)
+    talk.report("status", {"status": "waiting"})
+    hold(talk)
+    talk.drain()
+    world.clock.advance(ms=72 * HOUR_MS)
+    order(talk, Action.STOP)
+    talk.drain()
+    assert status(talk) == "stopped"
+    assert card(talk)["cost"]["so_far"] == 0.12
+
+
 def test_a_task_that_died_on_hold_is_looked_at_once(world: World) -> None:
     talk = on_hold(world)
     seen: list[Any] = []

@@ -166,3 +166,24 @@ def test_a_question_promised_to_a_run_that_ended_too_early_goes_to_the_next(worl
     last = world.talk()
     assert [len(of(last, kind)) for kind in ("question", "order", "message")] == [1, 1, 2]
     assert old.id != last.id
+
+
+def test_an_answer_that_nobody_read_moves_as_words_with_its_question(world: World) -> None:
+    old = world.talk()
+    options = [{"value": "pg", "label": "Postgres"}, {"value": "my", "label": "MySQL"}]
+    question = old.ask("which-db", options=options)
+    world.chat.questions.answer(ANNA, old.id, question["id"], PostAnswer(value="pg"))
+    old.drain()
+    old.finish("failed")
+    old.drain()
+
+    new, toro = world.talk(), world.talk(agent_id="toro")
+
+    [moved] = of(new, "message")
+    assert moved["body"]["text"] == "> Which?\n\nPostgres"
+    assert moved["sender"]["id"] == ANNA.id
+    [answer] = of(old, "answer")
+    assert old.state_of(answer["id"]) == "moved"
+    assert of(toro, "message") == []
+    new.drain()
+    assert new.lease() == [moved["id"]]

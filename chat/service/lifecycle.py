@@ -283,9 +283,9 @@ class Lifecycle:
 
     def _bill_until_hold(self, run_id: str) -> None:
         """Its process ended then; the hold itself costs nothing."""
-        run = self._context.run(run_id)
+        run = self._context.store.run(run_id)
         until = self._meter.moved_at(run_id, self._context.log.brief([run_id])[run_id])
-        if until is not None and run.launched_at is not None:
+        if run is not None and run.launched_at is not None and until is not None:
             billed_ms = int(self._meter.ran_s(run, until) * 1_000)
             self._context.store.update_run(run_id, billed_ms=billed_ms, launched_at=None)
 

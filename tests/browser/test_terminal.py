@@ -106,8 +106,10 @@ def test_what_is_typed_in_the_page_is_done_in_the_container(
     page.keyboard.type("echo $((6*7))")
     page.keyboard.press("Enter")
     shows(page, re.compile(r"echo \$\(\(6\*7\)\).*42"))
-    page.keyboard.type("sleep 1000")
+    # said by what is to be interrupted: at a prompt Ctrl-C would interrupt nothing
+    page.keyboard.type("(echo begun $((1+1)); exec sleep 1000)")
     page.keyboard.press("Enter")
+    shows(page, "begun 2")
     page.keyboard.press("Control+c")
     page.keyboard.type("echo back $((2+3))")
     page.keyboard.press("Enter")

@@ -217,7 +217,9 @@ class Ledger:
         copy = self.books[place[0]].items[place[1]]
         self.counts[f"moved and then {copy.state}"] += 1
         self._hold(copy.state in ENDS and copy.state != "moved", "lost on its way", run_id, copy)
-        self._hold(copy.text == item.text, "changed on its way", run_id, (item, copy))
+        # an answer goes on as a message that quotes its question
+        said = copy.text.rpartition("\n\n")[2] if item.kind == "answer" else copy.text
+        self._hold(said == item.text, "changed on its way", run_id, (item, copy))
 
     def _people(self, book: Book, sent: Sent) -> None:
         run_id, last = book.run.id, 0

@@ -77,7 +77,7 @@ def test_ctrl_c_interrupts_and_the_shell_goes_on(terminals: TerminalWorld):
     plain_shell(terminals)
     with terminals.screen(terminals.run()).open() as screen:
         screen.sees(PROMPT)
-        screen.type("echo begun; sleep 1000\r")
+        screen.type("(echo begun; exec sleep 1000)\r")
         screen.sees(b"\r\nbegun\r\n")
         screen.type("\x03")
         screen.sees(PROMPT)

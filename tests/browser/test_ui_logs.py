@@ -152,6 +152,7 @@ def test_a_click_on_a_line_quotes_it_in_the_composer_and_it_is_sent_as_anchor(
     expect(logs.locator("article.mine", has_text="why this?").locator(".anchor")).to_contain_text(
         "FAILED tests"
     )
+    expect(logs.locator(".anchor-chip")).to_have_count(0)  # which is when the server has it
     sent = story.kitchen.logs[story.nori][-1]["body"]["anchor"]
     chunk = next(e for e in story.kitchen.logs[story.nori] if e["kind"] == "log")
     assert sent == {
@@ -159,7 +160,6 @@ def test_a_click_on_a_line_quotes_it_in_the_composer_and_it_is_sent_as_anchor(
         "line": 2,
         "quote": "FAILED tests/test_cart.py::test_total - AssertionError",
     }
-    expect(logs.locator(".anchor-chip")).to_have_count(0)
 
 
 def test_the_agents_name_opens_its_chat_and_focus_comes_back(logs: Page, story: Story) -> None:

@@ -6,9 +6,10 @@ In a pipeline words belong to the work: they move to the pipeline's next run, wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
-from chat.errors import ChatError, RunEnded
+from chat.errors import ChatError, NotFound, RunEnded
 from chat.events import (
     TEXT_MAX,
     AnswerBody,
@@ -16,6 +17,7 @@ from chat.events import (
     Kind,
     MessageBody,
     Mode,
+    Outcome,
     QuestionBody,
     ReceiptState,
     SenderKind,
@@ -28,6 +30,9 @@ from chat.service.left_behind import UNFINISHED, Left, left_by
 from chat.service.messages import Messages
 from chat.service.passing_on import PassingOn
 from chat.service.standing import Standing
+
+QUOTED: Final = 1_000
+"""Characters of a question that are quoted with its answer."""
 
 
 class CarryOver:
@@ -139,16 +144,23 @@ class CarryOver:
                 if event["sender"]["kind"] != SenderKind.SYSTEM:
                     yield event
             elif item.kind is Kind.ANSWER and old.agent_id == new.agent_id:
-                yield event | {"body": self._in_words(old.id, AnswerBody(**event["body"]))}
+                answer = AnswerBody(**event["body"])
+                if answer.outcome is Outcome.ANSWERED:
+                    yield event | {"body": self._in_words(old.id, answer)}
 
     def _in_words(self, run_id: str, answer: AnswerBody) -> dict[str, Any]:
         """An answer that nobody read, as a message: its question ended with the run, and is quoted."""
-        state = self._context.log.question(run_id, question_id=answer.question_id)
-        asked = QuestionBody(**self._context.event(run_id, state.question)["body"])
-        labels = {option.value: option.label for option in asked.options or ()}
-        said = answer.text or labels.get(answer.value or "", answer.value or "")
-        quoted = "\n".join(f"> {line}" for line in asked.text.splitlines())
-        return {"text": f"{quoted}\n\n{said}"[:TEXT_MAX], "mode": Mode.STEER}
+        said, quoted = answer.text or answer.value or "", ""
+        with suppress(NotFound):  # the words go on also when what was asked cannot be found
+            state = self._context.log.question(run_id, question_id=answer.question_id)
+            asked = QuestionBody(**self._context.event(run_id, state.question)["body"])
+            labels = {option.value: option.label for option in asked.options}
+            said = answer.text or labels.get(said, said)
+            quoted = "".join(f"> {line}\n" for line in asked.text[:QUOTED].splitlines()) + "\n"
+        return {
+            "text": (quoted + said) if len(quoted + said) <= TEXT_MAX else said,
+            "mode": Mode.STEER,
+        }
 
 
 def _follow_one_another(one: Run, other: Run) -> bool:

@@ -189,11 +189,10 @@ class Lifecycle:
             listed = {run.id for run in rows}
             older = [
                 run
-                for open_status in sorted(OPEN)
+                for open_status in OPEN
                 for run in store.runs(status=open_status, limit=OPEN_MAX)
                 if run.id not in listed
-                and (project_id, feature_id)[project_id is None]
-                == (run.project_id, run.feature_id)[project_id is None]
+                and (run.project_id == project_id or run.feature_id == feature_id)
             ]
             rows = [*rows, *sorted(older, key=lambda run: (run.created_at, run.id), reverse=True)]
         return self.cards(rows)

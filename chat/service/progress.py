@@ -76,14 +76,9 @@ class Progress:
         if run.status in _ASKING:
             return Result.ASKING  # as long as it takes
         role = self._roles.role.get(run.role)
-        if (
-            role is None
-            or run.handle is None
-            or (run.status is RunStatus.STARTING and run.launch_tries)
-        ):
-            return (
-                Result.OPEN
-            )  # it waits for room, and how long that may take is the launch's to say
+        waits_for_room = run.status is RunStatus.STARTING and run.launch_tries > 0
+        if role is None or run.handle is None or waits_for_room:
+            return Result.OPEN  # how long it may wait for room is the launch's to say
         since = self._last_move(run.id)
         limit = timedelta(minutes=role.timeout_min)
         if since is not None and self._context.now() - since > limit:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chat.events import Action, OrderBody
-from chat.requests import CreateRun, PostAnswer
+from chat.requests import AskQuestion, CreateRun, PostAnswer
 from chat.runs import RunStatus
 from tests.crashing import Process, dies
 from tests.world import ANNA, Talk, World, person
@@ -187,3 +187,16 @@ def test_an_answer_that_nobody_read_moves_as_words_with_its_question(world: Worl
     assert of(toro, "message") == []
     new.drain()
     assert new.lease() == [moved["id"]]
+
+
+def test_a_long_question_costs_its_answer_no_word(world: World) -> None:
+    old = world.talk()
+    request = AskQuestion(handle="q", text="Which of them? " * 2_000)
+    question = world.chat.questions.ask(old.nori, old.id, request)["event"]
+    words = "w" * 32_000
+    world.chat.questions.answer(ANNA, old.id, question["id"], PostAnswer(text=words))
+    old.drain()
+    old.finish("failed")
+    old.drain()
+    [moved] = of(world.talk(), "message")
+    assert moved["body"]["text"].endswith(words)

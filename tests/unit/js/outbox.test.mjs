@@ -96,6 +96,19 @@ test("what one person left is neither shown nor sent when another writes here", 
   assert.deepEqual(sent, ["Anna's words"]);
 });
 
+test("what was written before it was known who writes is theirs once it is, and is sent", async () => {
+  let me, isDown = true;
+  const sent = [];
+  const outbox = new Outbox({ storage: new SafeStorage(new Disk()), me: () => me, later: never, post: async (_run, body) => { if (isDown) throw new TypeError("offline"); sent.push(body.text); return reply; } });
+  await outbox.deliver(outbox.add("run_1", { text: "early" }).key);
+  me = "usr_anna";
+  outbox.adopt();
+  assert.equal(outbox.of("run_1").length, 1);
+  isDown = false;
+  await outbox.retryAll();
+  assert.deepEqual(sent, ["early"]);
+});
+
 test("a refusal that will stay one is not sent again by itself", async () => {
   let calls = 0;
   const outbox = new Outbox({ storage: new SafeStorage(new Disk()), post: async () => { calls++; throw new Problem({ status: 409, code: "run_ended" }); } });

@@ -34,6 +34,8 @@ export class Outbox {
     this.entries = new Map();
     /** @type {Set<string>} keys under way */
     this.underWay = new Set();
+    /** @type {Set<string>} written on this page before it was known who writes */
+    this.unsigned = new Set();
     this.backoff = new Backoff({ baseMs: 1_000 });
     this.isRetryDue = false;
     /** @type {Promise<void>|null} one round at a time, or a second would overtake the first */
@@ -58,9 +60,19 @@ export class Outbox {
   add(runId, body, afterSeq = 0) {
     /** @type {Entry} */
     const entry = { key: newKey(), by: this.me(), runId, body, at: this.now().toISOString(), afterSeq, state: "sending", code: null, detail: null, isTemporary: false };
+    if (entry.by === undefined) this.unsigned.add(entry.key);
     this.entries.set(entry.key, entry);
     this.keep(entry);
     return entry;
+  }
+
+  /** It is known now who writes on this page: what was written here before that is theirs. */
+  adopt() {
+    for (const key of this.unsigned) {
+      const entry = this.entries.get(key);
+      if (entry) this.keep({ ...entry, by: this.me() });
+    }
+    this.unsigned.clear();
   }
 
   /**
@@ -82,8 +94,9 @@ export class Outbox {
     } catch (error) {
       const problem = Problem.from(error);
       if (this.entries.has(key)) {
+        const { by } = /** @type {Entry} */ (this.entries.get(key)); // it may have become known meanwhile
         const detail = problem.status >= 500 ? "The server cannot take it at the moment." : problem.message;
-        this.keep({ ...entry, state: "failed", code: problem.code, detail, isTemporary: problem.isTemporary });
+        this.keep({ ...entry, by, state: "failed", code: problem.code, detail, isTemporary: problem.isTemporary });
         if (problem.isTemporary) this.retrySoon();
       }
       return problem;

@@ -92,11 +92,17 @@ export class SharedClient {
   /** Open the socket (once) and learn who speaks. */
   async start() {
     this.connection.open();
+    await this.introduce();
+  }
+
+  /** Learn who writes here, if that is not known yet, and send what that person could not. */
+  async introduce() {
     if (!this.principal) {
       try {
         const session = await this.api.session();
         this.principal = session.principal;
         this.forgetOthers();
+        this.outbox.adopt();
         this.flowerUrl = session.flower_url;
         this.mayOpenTerminal = session.terminal === true;
       } catch {
@@ -205,7 +211,7 @@ export class SharedClient {
       // What changed in the meantime (runs that began or ended) was not told.
       if (this.wasConnected) for (const listeners of this.projects.values()) for (const listener of listeners) listener({ type: "all" });
       this.wasConnected = true;
-      void this.outbox.retryAll();
+      void this.introduce();
     } else {
       for (const { feed } of this.feeds.values()) feed.isLive = false;
       if (state === "disconnected" && why === "sign-in") this.isSignedOut = true;
